@@ -6,10 +6,10 @@
 __all__ = ['hinge_discriminator', 'hinge_generator', 'r1_penalty', 'reconstruction_targets', 'crop_features',
            'reconstruction_loss']
 
-# %% ../nbs/08_losses.ipynb #e2faf35c
+# %% ../nbs/08_losses.ipynb #35c20d23
 import torch, torch.nn.functional as F
 
-# %% ../nbs/08_losses.ipynb #8a7eb4bc
+# %% ../nbs/08_losses.ipynb #33f44ba9
 def hinge_discriminator(
     real_logits: torch.Tensor,  # logits of real pictures, any shape
     fake_logits: torch.Tensor,  # logits of generated pictures, any shape
@@ -23,16 +23,16 @@ def hinge_generator(
     "The generator's hinge loss (paper, section 2.2)."
     return -fake_logits.mean()
 
-# %% ../nbs/08_losses.ipynb #692e92a1
+# %% ../nbs/08_losses.ipynb #888204f5
 def r1_penalty(
     real_images: torch.Tensor,  # (N, 3, H, W), with `requires_grad`
     real_logits: torch.Tensor,  # their logits, any shape with N first
 ) -> torch.Tensor:              # scalar, differentiable in the discriminator's weights
     "R1 gradient penalty (paper, section 2.2), without the factor 1/2."
     gradient, = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
-    return gradient.float().square().sum((1, 2, 3)).mean()
+    return gradient.square().sum((1, 2, 3)).mean()
 
-# %% ../nbs/08_losses.ipynb #958b69df
+# %% ../nbs/08_losses.ipynb #a721ca9e
 def reconstruction_targets(
     images: torch.Tensor,  # (N, 3, S, S) in [-1, 1]
     row: int,              # first row of the crop, in 16x16 features, from 0 to 8
@@ -51,7 +51,7 @@ def crop_features(
     "The features that see the crop of `reconstruction_targets`."
     return at_16[..., row:row + 8, column:column + 8]
 
-# %% ../nbs/08_losses.ipynb #2281dbf8
+# %% ../nbs/08_losses.ipynb #dd8ff00a
 def reconstruction_loss(
     redrawn_whole: torch.Tensor,  # (N, 3, S/2, S/2) from the 8x8 features
     redrawn_crop: torch.Tensor,   # (N, 3, S/2, S/2) from the cropped 16x16 features
