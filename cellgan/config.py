@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['BETHESDA', 'PRESETS', 'InputError', 'class_colours', 'project_root', 'run_folder', 'Config', 'check_type', 'check',
-           'notebook_parameters', 'make_config', 'config_to_json', 'config_from_json']
+           'notebook_parameters', 'make_config', 'notebook_config', 'config_to_json', 'config_from_json']
 
-# %% ../nbs/00_config.ipynb #cbb13ecc
+# %% ../nbs/00_config.ipynb #9f9282ff
 import json, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-# %% ../nbs/00_config.ipynb #600f4a64
+# %% ../nbs/00_config.ipynb #41e71668
 class InputError(ValueError):
     "What the user gave cannot be used; the message says what, where, and what would be right."
     def _render_traceback_(self): return [f"InputError: {self}"]
 
-# %% ../nbs/00_config.ipynb #4b2b4628
+# %% ../nbs/00_config.ipynb #d31fefcb
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL")
 _bethesda_colours = ("#2a9d8f", "#8ab17d", "#e9c46a", "#f4a261", "#c8553d")
 _other_colours = ("#4878cf", "#956cb4", "#82c6e2", "#d5bb67", "#8c613c", "#797979", "#dc7ec0", "#6acc64")
@@ -29,7 +29,7 @@ def class_colours(
     others = [c for c in classes if c not in known]
     return {c: known.get(c) or _other_colours[others.index(c) % len(_other_colours)] for c in classes}
 
-# %% ../nbs/00_config.ipynb #41dae0c2
+# %% ../nbs/00_config.ipynb #6b8157a9
 def project_root() -> Path:
     "The project's root: the nearest folder at or above the current one with our `settings.ini`, else the package's parent."
     for folder in (here := Path.cwd(), *here.parents):
@@ -43,7 +43,7 @@ def run_folder(
     "`outputs/<run>` below the project's root."
     return project_root()/"outputs"/run
 
-# %% ../nbs/00_config.ipynb #1f27c135
+# %% ../nbs/00_config.ipynb #23b0cce7
 @dataclass(frozen=True)
 class Config:
     "Every setting of a training run. The defaults are the paper's; raises `InputError` for a value that cannot be used."
@@ -68,6 +68,7 @@ class Config:
     discriminator_lr: float = 2.5e-4        # Adam's learning rate
     r1_weight: float = 0.01                 # weight of the R1 penalty
     r1_every: int = 1                       # steps between R1 penalties; the penalty is scaled by it
+    reconstruction_share: float = 1.0       # share of the real images that the decoders redraw
     ema_decay: float = 0.999                # decay a step of the averaged generator
     ema_start: int = 1000                   # iteration from which the generator is averaged
     precision: str = "float32"              # "float32", or "bfloat16" for the networks' matrix work
@@ -78,15 +79,15 @@ class Config:
 
     def __post_init__(self): check(self)
 
-# %% ../nbs/00_config.ipynb #bd7a10da
+# %% ../nbs/00_config.ipynb #814d97d6
 PRESETS = {
     "paper": {},
     "fast": dict(precision="bfloat16", r1_every=16),
     "demo": dict(image_size=64, width=8, init="he", generator_spectral_norm=False, iterations=3000, batch_size=16,
-                 balanced=True, augment=False, generator_lr=1e-3, discriminator_lr=1e-3, r1_every=16, ema_decay=0.99, ema_start=100, phantom_patches=6000),
+                 balanced=True, augment=False, generator_lr=1e-3, discriminator_lr=1e-3, r1_every=16, reconstruction_share=0.25, ema_decay=0.995, ema_start=100, phantom_patches=6000),
 }
 
-# %% ../nbs/00_config.ipynb #998c7e2a
+# %% ../nbs/00_config.ipynb #f1e0a2d8
 def check_type(
     name: str,       # parameter, for the message
     value,           # what was given
@@ -98,7 +99,7 @@ def check_type(
     hint = {bool: "True or False, with a capital", int: "a whole number", float: "a number", str: "text"}[expected]
     raise InputError(f"{name} is {value!r} ({type(value).__name__}): it must be {hint}")
 
-# %% ../nbs/00_config.ipynb #8f29baca
+# %% ../nbs/00_config.ipynb #c445acd1
 def check(config: Config):
     "Raises `InputError` for the first setting that cannot be used; called whenever a `Config` is made."
     for f in fields(config): object.__setattr__(config, f.name, check_type(f.name, getattr(config, f.name), f.type))
@@ -114,21 +115,22 @@ def check(config: Config):
     for name in ("seed", "ema_start", "r1_weight"): require(name, getattr(config, name) >= 0, "a number from 0")
     for name in ("generator_lr", "discriminator_lr"): require(name, getattr(config, name) > 0, "a number above 0")
     require("ema_decay", 0 <= config.ema_decay < 1, "a number from 0, below 1")
+    require("reconstruction_share", 0 < config.reconstruction_share <= 1, "a number above 0, up to 1")
     if config.sgc and config.sle: raise InputError("sgc and sle are both True: SLE takes the place of SGC, so set sgc to False")
 
-# %% ../nbs/00_config.ipynb #8218d1fe
+# %% ../nbs/00_config.ipynb #c89e0794
 def notebook_parameters(
     namespace: dict,  # the notebook's `globals()`
-    known,            # names that the notebook takes
-) -> dict:            # parameter -> value, for those that are not None
-    "The parameters set in a notebook so far; raises `InputError` for a plain variable that is not one of `known`."
+    types: dict,      # parameter -> its type
+) -> dict:            # parameter -> value; None where it was not said
+    "The parameters set in a notebook so far; raises `InputError` for a plain variable that is not one of them, or of another type."
     plain = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in ("In", "Out")
              and isinstance(v, (bool, int, float, str, list, dict, type(None)))}
     for name in plain:
-        if name not in known: raise InputError(f"{name} is not a parameter of this notebook: it takes {', '.join(known)}")
-    return {k: v for k, v in plain.items() if v is not None}
+        if name not in types: raise InputError(f"{name} is not a parameter of this notebook: it takes {', '.join(types)}")
+    return {k: v if v is None else check_type(k, v, types[k]) for k, v in plain.items()}
 
-# %% ../nbs/00_config.ipynb #3c54f028
+# %% ../nbs/00_config.ipynb #3c973c4d
 def make_config(
     preset: str = "demo",  # one of `PRESETS`
     **settings,            # fields of `Config` that differ from the preset; None is the preset's value
@@ -142,7 +144,15 @@ def make_config(
     if given.get("sle") is True and "sgc" not in given: given["sgc"] = False
     return Config(**{"preset": preset, **PRESETS[preset], **given})
 
-# %% ../nbs/00_config.ipynb #78bd7434
+# %% ../nbs/00_config.ipynb #162a4398
+def notebook_config(
+    namespace: dict,  # the notebook's `globals()`
+) -> Config:
+    "The `Config` that a notebook's parameters describe; raises `InputError` for what cannot be used."
+    given = {k: v for k, v in notebook_parameters(namespace, {f.name: f.type for f in fields(Config)}).items() if v is not None}
+    return make_config(given.pop("preset", "demo"), **given)
+
+# %% ../nbs/00_config.ipynb #2f95cbc7
 def config_to_json(
     config: Config,
 ) -> str:  # JSON text, a setting a line

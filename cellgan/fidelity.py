@@ -6,7 +6,7 @@
 __all__ = ['CellClassifier', 'in_batches', 'features', 'predict', 'split_by_group', 'balanced_accuracy', 'augment',
            'train_cell_classifier', 'colour_baseline', 'Agreement', 'class_agreement', 'frechet_distance', 'score']
 
-# %% ../nbs/20_fidelity.ipynb #7cf16f6b
+# %% ../nbs/20_fidelity.ipynb #7173ac39
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .config import InputError
 
-# %% ../nbs/20_fidelity.ipynb #476aef45
+# %% ../nbs/20_fidelity.ipynb #ddf0951a
 class CellClassifier(nn.Module):
     "A small convolutional network that reads 64x64 pixels: class logits, and the features that the Fréchet distance compares."
 
@@ -48,7 +48,7 @@ class CellClassifier(nn.Module):
         "Class logits of prepared images."
         return self.head(self.embed(x))
 
-# %% ../nbs/20_fidelity.ipynb #ca4775ac
+# %% ../nbs/20_fidelity.ipynb #451dd655
 @torch.no_grad()
 def in_batches(classifier: CellClassifier, function, images: Tensor, batch_size: int = 256) -> Tensor:
     "Apply `function` to prepared batches of uint8 images, in evaluation mode, and join the results on the CPU."
@@ -74,7 +74,7 @@ def predict(
     "The most likely class of every image."
     return in_batches(classifier, classifier, images).argmax(1)
 
-# %% ../nbs/20_fidelity.ipynb #bfcd6ab5
+# %% ../nbs/20_fidelity.ipynb #adfd9aba
 def split_by_group(
     groups: Tensor,  # int64 (N,): slide, field or patient of every image
     held_out: float,  # share of the groups to hold out, in 0..1
@@ -88,24 +88,26 @@ def split_by_group(
     out = np.isin(groups, names[:min(len(names) - 1, max(1, round(held_out * len(names))))])
     return np.flatnonzero(~out), np.flatnonzero(out)
 
-
+# %% ../nbs/20_fidelity.ipynb #91a9e0fd
 def balanced_accuracy(labels: Tensor, predicted: Tensor) -> float:
     "Accuracy of every class, averaged over the classes that occur."
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     return float(np.mean([(predicted[labels == c] == c).mean() for c in np.unique(labels)]))
 
-
+# %% ../nbs/20_fidelity.ipynb #16ec2bea
 def augment(x: Tensor, generator: torch.Generator) -> Tensor:  # prepared images, on the CPU generator's stream
-    "Flips, quarter turns and a random tint: what does not change the class."
+    "Flips, a quarter turn, some defocus and a random tint: what does not change the class."
     for dim in (2, 3):
         flip = torch.rand(len(x), generator=generator).to(x.device) < 0.5
         x = torch.where(flip[:, None, None, None], x.flip(dim), x)
     if torch.rand((), generator=generator) < 0.5:
         x = x.transpose(2, 3)
+    defocus = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).clamp(0).to(x.device)  # half stay sharp
+    x = torch.lerp(x, F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1), defocus)
     tint = 1 + 0.15 * torch.randn(2, len(x), 3, 1, 1, generator=generator).to(x.device)
     return x * tint[0] + (tint[1] - 1)
 
-# %% ../nbs/20_fidelity.ipynb #de923e68
+# %% ../nbs/20_fidelity.ipynb #16dd4ec2
 def train_cell_classifier(
     images: Tensor,  # uint8 (N, 3, H, W)
     labels: Tensor,  # int64 (N,)
@@ -142,7 +144,7 @@ def train_cell_classifier(
     classifier.eval()
     return classifier, balanced_accuracy(labels[test], predict(classifier, images[test]))
 
-# %% ../nbs/20_fidelity.ipynb #3b8cecc3
+# %% ../nbs/20_fidelity.ipynb #627053cf
 def colour_baseline(
     images: Tensor,  # uint8 (N, 3, H, W)
     labels: Tensor,  # int64 (N,)
@@ -159,7 +161,7 @@ def colour_baseline(
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
     return balanced_accuracy(labels[test], model.fit(colour[train], labels[train]).predict(colour[test]))
 
-# %% ../nbs/20_fidelity.ipynb #1d21e49d
+# %% ../nbs/20_fidelity.ipynb #7ebce199
 @dataclass(frozen=True)
 class Agreement:
     "How often a classifier recognises images as the class they were asked for."
@@ -180,7 +182,7 @@ def class_agreement(
     per_class = {c: float(confusion[i, i] / asked[i]) for i, c in enumerate(classifier.classes) if asked[i]}
     return Agreement(float(np.trace(confusion) / asked.sum()), per_class, confusion)
 
-# %% ../nbs/20_fidelity.ipynb #33f64c2b
+# %% ../nbs/20_fidelity.ipynb #fde1ff97
 def frechet_distance(
     features_a: Tensor,  # float (N, dims)
     features_b: Tensor,  # float (M, dims)
@@ -192,7 +194,7 @@ def frechet_distance(
         raise InputError(f"a Fréchet distance of {len(pair[0])} and {len(pair[1])} images: a covariance needs at least two.")
     return fid_statistics_to_metric(*map(fid_features_to_statistics, pair), verbose=False)[KEY_METRIC_FID]
 
-
+# %% ../nbs/20_fidelity.ipynb #d9a60f40
 def score(
     classifier: CellClassifier,
     real_images: Tensor,  # uint8 (N, 3, H, W)

@@ -7,11 +7,11 @@ __all__ = ['FIELD_OF_VIEW', 'NORMAL_NUCLEUS', 'CASE_COUNTS', 'HAEMATOXYLIN', 'EO
            'ANGLES', 'KINDS', 'transmit', 'area_of', 'scale_to', 'roundish', 'polygonal', 'noise_tile', 'textures',
            'Nucleus', 'Cell', 'Scene', 'Morphology', 'Slide', 'slide_of', 'draw_nuclei', 'draw_cell', 'benign', 'room',
            'scatter', 'populate', 'draw_neutrophils', 'draw_specks', 'draw_scene', 'Canvas', 'paint_nucleus',
-           'paint_cell', 'halo', 'paint_neutrophil', 'paint_speck', 'expose', 'develop', 'PhantomPatch', 'Phantom',
-           'check_phantom', 'morphology_of', 'masks_of', 'PhantomPatches', 'render_span', 'render', 'run_spans',
-           'available_cores']
+           'paint_cell', 'halo', 'paint_neutrophil', 'paint_speck', 'blur_rows', 'expose', 'develop', 'PhantomPatch',
+           'Phantom', 'check_phantom', 'morphology_of', 'masks_of', 'PhantomPatches', 'render_span', 'render',
+           'run_spans', 'available_cores']
 
-# %% ../nbs/01_phantom.ipynb #e8b5b2d3
+# %% ../nbs/01_phantom.ipynb #b6a2bcda
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,12 +20,11 @@ from functools import lru_cache
 from multiprocessing import get_context
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 from tqdm.auto import tqdm
 
 from .config import BETHESDA, InputError
 
-# %% ../nbs/01_phantom.ipynb #05bce03a
+# %% ../nbs/01_phantom.ipynb #ae9c25c1
 FIELD_OF_VIEW = 76.8
 "Side of a patch in µm, whatever its size in pixels."
 NORMAL_NUCLEUS = 35.0
@@ -33,7 +32,7 @@ NORMAL_NUCLEUS = 35.0
 CASE_COUNTS = (7662, 2275, 2480, 1638, 422)
 "Cells per class in the paper's data set, in the order of `BETHESDA`."
 
-# %% ../nbs/01_phantom.ipynb #d23b9943
+# %% ../nbs/01_phantom.ipynb #223a2a1b
 HAEMATOXYLIN, EOSIN, LIGHT_GREEN = 0, 1, 2
 STAINS = np.array([[0.72, 0.76, 0.40], [0.12, 0.62, 0.72], [0.80, 0.30, 0.34]], np.float32)
 "Absorbance of red, green and blue light by one unit of each stain, a row a stain."
@@ -44,11 +43,12 @@ def transmit(
     stains: np.ndarray,  # absorbance of red, green, blue per unit of stain, (3, 3)
 ) -> np.ndarray:  # share of the light that passes, (3, H, W), in 0..1
     "The Beer-Lambert law: absorbances of all layers add, and light falls off exponentially with their sum."
-    absorbance = stains.T @ density.reshape(3, -1)
-    return np.exp(-absorbance, out=absorbance).reshape(density.shape)
+    # Not a matrix product: the linear algebra library would start threads in every worker process.
+    absorbance = np.einsum("sc,shw->chw", stains, density)
+    return np.exp(-absorbance, out=absorbance)
 
-# %% ../nbs/01_phantom.ipynb #fce8475a
-N_ANGLES = 1024
+# %% ../nbs/01_phantom.ipynb #5bb5240a
+N_ANGLES = 512
 ANGLES = (np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)).astype(np.float32)
 
 
@@ -61,7 +61,7 @@ def scale_to(radii: np.ndarray, area: float) -> np.ndarray:
     "The same outline, grown or shrunk to enclose `area`."
     return radii * np.float32(np.sqrt(area / area_of(radii)))
 
-# %% ../nbs/01_phantom.ipynb #dc40dcee
+# %% ../nbs/01_phantom.ipynb #4eab104d
 def roundish(
     rng: np.random.Generator,
     area: float,  # µm²
@@ -76,7 +76,7 @@ def roundish(
     radii = np.exp(np.fft.irfft(series, N_ANGLES) * (N_ANGLES / 2)).astype(np.float32)
     return scale_to(radii, area)
 
-# %% ../nbs/01_phantom.ipynb #2d3edec8
+# %% ../nbs/01_phantom.ipynb #a0c351e6
 def polygonal(
     rng: np.random.Generator,
     area: float,  # µm²
@@ -92,7 +92,7 @@ def polygonal(
     radii = towards.sum(0) ** np.float32(-1 / 8)
     return scale_to(radii, area)
 
-# %% ../nbs/01_phantom.ipynb #d5fc5485
+# %% ../nbs/01_phantom.ipynb #77c82ed3
 def noise_tile(
     size: int,  # pixels across the field of view
     finest: float,  # shortest wavelength in µm
@@ -115,7 +115,7 @@ def noise_tile(
     full[np.ix_(np.arange(-seen, seen + 1), np.arange(-seen, seen + 1))] = spectrum[inner, inner]
     return np.tile((np.fft.ifft2(full).real * size**2).astype(np.float32), (2, 2))
 
-# %% ../nbs/01_phantom.ipynb #654e5aa0
+# %% ../nbs/01_phantom.ipynb #94ad245c
 @lru_cache(maxsize=4)
 def textures(size: int) -> dict[str, np.ndarray]:
     "The noise of every tissue part at one size, made once a process."
@@ -128,7 +128,7 @@ def textures(size: int) -> dict[str, np.ndarray]:
         "haze": noise_tile(size, 12, 80, 4),
     }
 
-# %% ../nbs/01_phantom.ipynb #0dcf0ead
+# %% ../nbs/01_phantom.ipynb #fc3385c3
 @dataclass(frozen=True)
 class Nucleus:
     "One nucleus; lengths in µm from the centre of the patch."
@@ -154,7 +154,7 @@ class Cell:
     defocus: float  # softness of the edges in µm
     offset: tuple[float, float]  # where its textures are cut from the tiles, in 0..1
 
-# %% ../nbs/01_phantom.ipynb #3d064f9c
+# %% ../nbs/01_phantom.ipynb #ff757e76
 @dataclass(frozen=True)
 class Scene:
     "Everything on one patch, in physical units: it can be drawn at any size."
@@ -167,7 +167,7 @@ class Scene:
     light: tuple[float, float]  # slope of the illumination across the patch, relative
     noise_seed: int
 
-# %% ../nbs/01_phantom.ipynb #fa0ea078
+# %% ../nbs/01_phantom.ipynb #b4a6348c
 @dataclass(frozen=True)
 class Morphology:
     "How one kind of cell varies: pairs are from and to, `binucleate`, `halo` and `coarse` probabilities."
@@ -193,7 +193,7 @@ KINDS = {
     "HSIL": Morphology((1.6, 2.8), (1.05, 1.5), 0.28, 0.13, 0.24, coarse=0.9, nc_ratio=(0.46, 0.74)),
 }
 
-# %% ../nbs/01_phantom.ipynb #9752ce1c
+# %% ../nbs/01_phantom.ipynb #619cd288
 @dataclass(frozen=True)
 class Slide:
     "How one slide was stained and photographed. Nothing here depends on the class."
@@ -205,7 +205,7 @@ class Slide:
     inflammation: float  # mean number of neutrophils on a patch
     haze: float  # density of the mucus
 
-# %% ../nbs/01_phantom.ipynb #42e4fd33
+# %% ../nbs/01_phantom.ipynb #49dd5f0f
 @lru_cache(maxsize=4096)
 def slide_of(seed: int, slide: int) -> Slide:
     "The staining and the camera of slide number `slide`."
@@ -224,7 +224,7 @@ def slide_of(seed: int, slide: int) -> Slide:
         haze=float(rng.uniform(0.01, 0.07)),
     )
 
-# %% ../nbs/01_phantom.ipynb #6f771136
+# %% ../nbs/01_phantom.ipynb #c45b59b1
 def draw_nuclei(rng: np.random.Generator, kind: Morphology, x: float, y: float) -> tuple[Nucleus, ...]:
     "One nucleus at (x, y), or two side by side around it."
     count = 1 + (rng.random() < kind.binucleate)
@@ -238,7 +238,7 @@ def draw_nuclei(rng: np.random.Generator, kind: Morphology, x: float, y: float) 
     return tuple(Nucleus(x + side * apart * np.cos(angle), y + side * apart * np.sin(angle), o, **look)
                  for side, o in zip((1, -1), outlines))
 
-# %% ../nbs/01_phantom.ipynb #c3d1b627
+# %% ../nbs/01_phantom.ipynb #cefa9603
 def draw_cell(
     rng: np.random.Generator,
     kind: Morphology,
@@ -266,7 +266,7 @@ def draw_cell(
         defocus=defocus, offset=tuple(rng.random(2)),
     )
 
-# %% ../nbs/01_phantom.ipynb #4719a41a
+# %% ../nbs/01_phantom.ipynb #8a5110a9
 def benign(rng: np.random.Generator) -> Morphology:
     "A normal squamous cell: mostly intermediate, some superficial, few parabasal."
     draw = rng.random()
@@ -278,7 +278,7 @@ def room(cells: list[Cell], x: float, y: float, reach: float) -> bool:
     return all(np.hypot(n.x - x, n.y - y) > reach + np.sqrt(area_of(n.radii) / np.pi)
                for cell in cells for n in cell.nuclei)
 
-# %% ../nbs/01_phantom.ipynb #c9506062
+# %% ../nbs/01_phantom.ipynb #2613d04a
 def scatter(
     rng: np.random.Generator,
     cells: list[Cell],  # the cells already there; the new ones are appended
@@ -298,7 +298,7 @@ def scatter(
                 cells.append(draw_cell(rng, morphology, slide, x, y, defocus))
                 break
 
-# %% ../nbs/01_phantom.ipynb #81893b61
+# %% ../nbs/01_phantom.ipynb #c30fcc40
 def populate(rng: np.random.Generator, name: str, slide: Slide) -> list[Cell]:
     "The labelled cell in the centre and the company its class keeps."
     kind = benign(rng) if name == "NILM" else KINDS[name]
@@ -313,7 +313,7 @@ def populate(rng: np.random.Generator, name: str, slide: Slide) -> list[Cell]:
         scatter(rng, cells, slide, int(rng.integers(1, 5)), None, (24, 50), 9)
     return cells
 
-# %% ../nbs/01_phantom.ipynb #65bdf1a6
+# %% ../nbs/01_phantom.ipynb #40fc0a9b
 def draw_neutrophils(rng: np.random.Generator, slide: Slide, centre: Cell) -> tuple[np.ndarray, ...]:
     "Inflammatory cells anywhere but on the labelled nucleus: lobes as rows x, y, radius in µm."
     drawn = []
@@ -332,7 +332,7 @@ def draw_specks(rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([rng.uniform(-FIELD_OF_VIEW / 2, FIELD_OF_VIEW / 2, (count, 2)), rng.uniform(0.25, 0.7, count),
                             rng.uniform(0.3, 1.1, count)]).astype(np.float32)
 
-# %% ../nbs/01_phantom.ipynb #4e12b0e6
+# %% ../nbs/01_phantom.ipynb #d19624fe
 def draw_scene(
     seed: int,  # of the phantom
     index: int,  # of the patch
@@ -354,7 +354,7 @@ def draw_scene(
         noise_seed=int(rng.integers(2**62)),
     )
 
-# %% ../nbs/01_phantom.ipynb #2287e8c8
+# %% ../nbs/01_phantom.ipynb #5efaaba3
 class Canvas:
     "Stain densities of one patch of `size` pixels, and the arithmetic between µm and pixels."
 
@@ -392,7 +392,7 @@ class Canvas:
         ramp += np.float32(0.5)
         return np.clip(ramp, 0, 1, out=ramp)
 
-# %% ../nbs/01_phantom.ipynb #b653ea46
+# %% ../nbs/01_phantom.ipynb #5c9267ed
 def paint_nucleus(canvas: Canvas, nucleus: Nucleus, defocus: float, offset: tuple[float, float]) -> None:
     "Add a nucleus: chromatin inside, a thin membrane around."
     at = canvas.window(nucleus.x, nucleus.y, nucleus.radii.max() + 1 + defocus)
@@ -408,7 +408,7 @@ def paint_nucleus(canvas: Canvas, nucleus: Nucleus, defocus: float, offset: tupl
     body *= np.float32(nucleus.density)
     canvas.density[HAEMATOXYLIN][at] += np.maximum(body, 0, out=body)
 
-# %% ../nbs/01_phantom.ipynb #bb69517d
+# %% ../nbs/01_phantom.ipynb #c68a6710
 def paint_cell(canvas: Canvas, cell: Cell) -> None:
     "Add a cell: translucent cytoplasm with grain, creases and perhaps a halo, then its nuclei."
     at = canvas.window(cell.x, cell.y, cell.radii.max() + 1 + cell.defocus)
@@ -428,13 +428,13 @@ def paint_cell(canvas: Canvas, cell: Cell) -> None:
     for nucleus in cell.nuclei:
         paint_nucleus(canvas, nucleus, cell.defocus, cell.offset)
 
-# %% ../nbs/01_phantom.ipynb #34100bf8
+# %% ../nbs/01_phantom.ipynb #f21a9a1e
 def halo(canvas: Canvas, cell: Cell, at: tuple[slice, slice]) -> np.ndarray:
     "What a koilocyte's cavity does to its cytoplasm: cleared round the nuclei, condensed at its border."
     near = np.minimum.reduce([canvas.distance(n.x, n.y, n.radii, at) for n in cell.nuclei]) - np.float32(cell.halo)
     return 1 - np.float32(0.62) * canvas.cover(near, 2.5) + np.float32(0.45) * np.exp(-((near - 2) / 2) ** 2)
 
-# %% ../nbs/01_phantom.ipynb #c17b3702
+# %% ../nbs/01_phantom.ipynb #33ae849e
 def paint_neutrophil(canvas: Canvas, lobes: np.ndarray) -> None:
     "Add the lobed nucleus of a neutrophil and its faint cytoplasm."
     x, y = lobes[:, 0].mean(), lobes[:, 1].mean()
@@ -453,7 +453,22 @@ def paint_speck(canvas: Canvas, speck: np.ndarray) -> None:
     share = min(1.0, np.pi * radius**2 / canvas.pixel**2)
     canvas.density[HAEMATOXYLIN][at] += canvas.cover(np.sqrt(dx * dx + dy * dy) - np.float32(radius), 0.5) * np.float32(density * share)
 
-# %% ../nbs/01_phantom.ipynb #04a77291
+# %% ../nbs/01_phantom.ipynb #8260c90f
+def blur_rows(
+    image: np.ndarray,  # (..., W)
+    sigma: float,  # standard deviation in pixels
+) -> np.ndarray:
+    "Gaussian blur along the last axis; the border repeats."
+    reach, width = int(2.5 * sigma + 0.5), image.shape[-1]
+    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    weights = (weights / (2 * weights.sum() - weights[0])).astype(np.float32)
+    padded = np.concatenate([image[..., :1]] * reach + [image] + [image[..., -1:]] * reach, -1)
+    blurred = image * weights[0]
+    for k in range(1, reach + 1):
+        blurred += weights[k] * (padded[..., reach - k:reach - k + width] + padded[..., reach + k:reach + k + width])
+    return blurred
+
+
 def expose(canvas: Canvas, scene: Scene, slide: Slide) -> np.ndarray:
     "Photograph the canvas: light through the stains, uneven illumination, lens blur, sensor noise. uint8 (3, H, W)."
     light = transmit(canvas.density, slide.stains)
@@ -461,8 +476,7 @@ def expose(canvas: Canvas, scene: Scene, slide: Slide) -> np.ndarray:
     light *= slide.white[:, None, None]
     light *= 1 + np.float32(scene.light[0]) * slope[None, :] + np.float32(scene.light[1]) * slope[:, None]
     if slide.blur > 0.3 * canvas.pixel:
-        for axis in (1, 2):
-            light = gaussian_filter1d(light, slide.blur / canvas.pixel, axis=axis, mode="nearest", truncate=2.5)
+        light = blur_rows(blur_rows(light, slide.blur / canvas.pixel).transpose(0, 2, 1), slide.blur / canvas.pixel).transpose(0, 2, 1)
     noise = np.random.default_rng(scene.noise_seed).standard_normal(light.shape, np.float32)
     noise *= np.float32(slide.noise)
     light += noise
@@ -470,7 +484,7 @@ def expose(canvas: Canvas, scene: Scene, slide: Slide) -> np.ndarray:
     light += np.float32(0.5)
     return np.clip(light, 0, 255, out=light).astype(np.uint8)
 
-# %% ../nbs/01_phantom.ipynb #74cca87c
+# %% ../nbs/01_phantom.ipynb #c3f320a8
 def develop(scene: Scene, slide: Slide, size: int) -> tuple[np.ndarray, Canvas]:
     "Paint every part of a scene at one size and photograph it: image and canvas."
     canvas = Canvas(size)
@@ -485,7 +499,7 @@ def develop(scene: Scene, slide: Slide, size: int) -> tuple[np.ndarray, Canvas]:
         paint_speck(canvas, speck)
     return expose(canvas, scene, slide), canvas
 
-# %% ../nbs/01_phantom.ipynb #0a18908b
+# %% ../nbs/01_phantom.ipynb #42c2be3d
 @dataclass(frozen=True)
 class PhantomPatch:
     "One patch and the truth about the cell in its centre."
@@ -498,7 +512,7 @@ class PhantomPatch:
     nucleus_mask: np.ndarray  # bool (H, W)
     cell_mask: np.ndarray  # bool (H, W), nuclei included
 
-# %% ../nbs/01_phantom.ipynb #3333f414
+# %% ../nbs/01_phantom.ipynb #7a84c57a
 @dataclass(frozen=True)
 class Phantom:
     "An endless data set of Pap smear patches; item `index` depends on the settings and `index` alone. Raises `InputError`."
@@ -532,7 +546,7 @@ class Phantom:
         "The class of patch `index`, without drawing it."
         return int(np.searchsorted(self.cumulative, np.random.default_rng((self.seed, 0, int(index))).random(), side="right"))
 
-# %% ../nbs/01_phantom.ipynb #29171ccf
+# %% ../nbs/01_phantom.ipynb #438c963c
 def check_phantom(phantom: Phantom) -> None:
     "Raise `InputError` for a phantom that cannot be drawn."
     if not isinstance(phantom.size, (int, np.integer)) or not 32 <= phantom.size <= 1024:
@@ -545,7 +559,7 @@ def check_phantom(phantom: Phantom) -> None:
     if shares.shape != (len(BETHESDA),) or not np.isfinite(shares).all() or shares.min() < 0 or shares.sum() == 0:
         raise InputError(f"frequencies={phantom.frequencies!r}: give {len(BETHESDA)} numbers from 0 upwards, one a class: {', '.join(BETHESDA)}.")
 
-# %% ../nbs/01_phantom.ipynb #1415243b
+# %% ../nbs/01_phantom.ipynb #81259fda
 def morphology_of(cell: Cell) -> tuple[float, float, int]:
     "Mean nuclear area in normal nuclei, N:C ratio and nuclear count, from the outlines."
     nuclear = [area_of(n.radii) for n in cell.nuclei]
@@ -561,7 +575,7 @@ def masks_of(canvas: Canvas, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
             mask[at] |= canvas.distance(part.x, part.y, part.radii, at) < 0
     return nucleus, whole
 
-# %% ../nbs/01_phantom.ipynb #367798ec
+# %% ../nbs/01_phantom.ipynb #350508cb
 @dataclass(frozen=True)
 class PhantomPatches:
     "The first n patches of a phantom as arrays."
@@ -572,7 +586,7 @@ class PhantomPatches:
     nc_ratio: np.ndarray  # float32 (n,), in 0..1
     nuclear_count: np.ndarray  # int64 (n,)
 
-# %% ../nbs/01_phantom.ipynb #f1707bde
+# %% ../nbs/01_phantom.ipynb #e46d3c76
 def render_span(phantom: Phantom, span: range) -> PhantomPatches:
     "Render the patches of one span in this process."
     images = np.empty((len(span), 3, phantom.size, phantom.size), np.uint8)
@@ -584,16 +598,18 @@ def render_span(phantom: Phantom, span: range) -> PhantomPatches:
     label, slide, area, ratio, count = (np.array(column) for column in zip(*truth))
     return PhantomPatches(images, label, slide, area.astype(np.float32), ratio.astype(np.float32), count)
 
-# %% ../nbs/01_phantom.ipynb #08b59e3c
+# %% ../nbs/01_phantom.ipynb #736facb6
 def render(
     phantom: Phantom,
     n: int,  # how many patches, from index 0 on
     workers: int | None = None,  # processes; None: one a core, or none where starting them costs more than it saves
     progress: bool = True,  # show a bar
 ) -> PhantomPatches:
-    "The first `n` patches, in parallel; the same for any number of workers. Raises `InputError` if n < 1."
+    "The first `n` patches, in parallel; the same for any number of workers. Raises `InputError` below one of either."
     if not isinstance(n, (int, np.integer)) or n < 1:
         raise InputError(f"n={n!r}: ask for at least one patch.")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers={workers!r}: give at least one process, or None to choose.")
     worth = n * phantom.size**2 > 500 * 64**2
     workers = workers if workers is not None else (available_cores() if worth else 1)
     step = max(1, min(100, 100 * 64**2 // phantom.size**2, -(-n // (4 * workers))))
@@ -605,7 +621,7 @@ def render(
             bar.update(len(part.labels))
     return PhantomPatches(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(PhantomPatches)))
 
-# %% ../nbs/01_phantom.ipynb #e62f7d86
+# %% ../nbs/01_phantom.ipynb #c3934a9b
 def run_spans(phantom: Phantom, spans: list[range], workers: int) -> Iterator[PhantomPatches]:
     "Yield the rendered spans in order, from this process or from a pool."
     if workers <= 1:

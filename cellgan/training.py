@@ -8,7 +8,7 @@ __all__ = ['Batch', 'draw_batch', 'TrainingState', 'full', 'discriminator_loss',
            'read_checkpoint', 'stop_signals', 'device_of', 'sample_grid', 'log_metrics', 'add_metrics',
            'keep_metrics_until', 'due', 'prepare_run', 'train']
 
-# %% ../nbs/10_training.ipynb #55054218
+# %% ../nbs/10_training.ipynb #11bbe9f5
 import copy, json, math, os, signal, threading, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +26,7 @@ from .losses import crop_features, hinge_discriminator, hinge_generator, r1_pena
 from .mapping import weights_fixed
 from .release import read_weights_only
 
-# %% ../nbs/10_training.ipynb #d21ba752
+# %% ../nbs/10_training.ipynb #59ece336
 @dataclass(frozen=True)
 class Batch:
     "Everything random in one iteration, for B images."
@@ -56,7 +56,7 @@ def draw_batch(
     real = take(patches, indices, flips[process::processes]).contiguous(memory_format=torch.channels_last)
     return Batch(real, patches.labels[indices.to(device)], share(latent), share(augment_real), share(augment_fake), crop)
 
-# %% ../nbs/10_training.ipynb #6f029242
+# %% ../nbs/10_training.ipynb #c53739ae
 class TrainingState:
     "All that training changes: networks, average, optimizers, iteration, running sums of the metrics."
     def __init__(self,
@@ -85,7 +85,7 @@ class TrainingState:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
         self.iteration, self.seconds = state["iteration"], state["seconds"]
 
-# %% ../nbs/10_training.ipynb #be41aa9c
+# %% ../nbs/10_training.ipynb #af471da9
 def full(x: torch.Tensor) -> torch.Tensor:
     "float32 of a bfloat16 tensor; other types stay."
     return x.float() if x.dtype == torch.bfloat16 else x
@@ -100,13 +100,14 @@ def discriminator_loss(
 ) -> tuple:                    # the loss (scalar) and its parts (dict of scalars)
     "What the discriminator minimises (paper, equation 2)."
     n, real = len(batch.real), augment(batch.real, batch.augment_real) if config.augment else batch.real
+    redrawn = math.ceil(config.reconstruction_share * n)
     with autocast():
         at_16, at_8 = discriminator.features(torch.cat([real, fake]))
         logits = discriminator.logits(at_8, torch.cat([batch.labels, batch.labels]))
-        redrawn_whole = discriminator.decode_whole(at_8[:n])
-        redrawn_crop = discriminator.decode_crop(crop_features(at_16[:n], *batch.crop))
+        whole = discriminator.decode_whole(at_8[:redrawn])
+        part = discriminator.decode_crop(crop_features(at_16[:redrawn], *batch.crop))
     real_logits, fake_logits = full(logits).split(n)
-    parts = dict(loss_d=hinge_discriminator(real_logits, fake_logits), recon=reconstruction_loss(full(redrawn_whole), full(redrawn_crop), real, *batch.crop),
+    parts = dict(loss_d=hinge_discriminator(real_logits, fake_logits), recon=reconstruction_loss(full(whole), full(part), real[:redrawn], *batch.crop),
                  real_score=real_logits.mean(), fake_score=fake_logits.mean())
     loss = parts["loss_d"] + parts["recon"]
     if penalise:
@@ -115,7 +116,7 @@ def discriminator_loss(
         loss = loss + config.r1_weight * config.r1_every * parts["r1"]
     return loss, parts
 
-# %% ../nbs/10_training.ipynb #10ceab03
+# %% ../nbs/10_training.ipynb #fd162a41
 @contextmanager
 def frozen(network):
     "A context in which a network's parameters get no gradient."
@@ -130,7 +131,7 @@ def average_gradients(network, accelerator: Accelerator):
     flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
     for g, mean in zip(gradients, flat.split([g.numel() for g in gradients])): g.copy_(mean.view_as(g))
 
-# %% ../nbs/10_training.ipynb #97943422
+# %% ../nbs/10_training.ipynb #3be5bbf7
 def training_step(
     state: TrainingState,       # networks and optimizers, changed in place
     batch: Batch,               # this iteration's
@@ -159,7 +160,7 @@ def update(network, optimizer, accelerator: Accelerator):
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
-# %% ../nbs/10_training.ipynb #cbeaab05
+# %% ../nbs/10_training.ipynb #fcd9e90a
 @torch.no_grad()
 def update_average(
     ema,           # the averaged network, changed in place
@@ -170,7 +171,7 @@ def update_average(
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for average, buffer in zip(ema.buffers(), network.buffers()): average.copy_(buffer)
 
-# %% ../nbs/10_training.ipynb #8072ad04
+# %% ../nbs/10_training.ipynb #7f639dcd
 def write_whole(path: Path, write):
     "Calls `write(temporary_path)` and moves the result to `path`, so that no reader ever sees half a file."
     temporary = path.with_name(f".{path.name}.partial")
@@ -192,7 +193,7 @@ def diverged(iteration): return InputError(
     f"training diverged at iteration {iteration}: a loss or a weight is not finite. The last good checkpoint is kept. "
     "Try a smaller learning rate, a larger batch_size, precision='float32', or a larger r1_weight")
 
-# %% ../nbs/10_training.ipynb #89d3efa8
+# %% ../nbs/10_training.ipynb #8bf8d993
 def save_generator(
     path: Path,      # the safetensors file to write
     network,         # a generator
@@ -204,7 +205,7 @@ def save_generator(
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
 
-# %% ../nbs/10_training.ipynb #60f4affe
+# %% ../nbs/10_training.ipynb #ab56be68
 def read_checkpoint(
     folder: Path,      # the run folder
     config: Config,    # the settings of the run that wants to go on
@@ -222,7 +223,7 @@ def read_checkpoint(
     if content["data"] != fingerprint: raise InputError(f"{path} is of a run on other data: {advice}")
     return content["state"]
 
-# %% ../nbs/10_training.ipynb #e762d3ea
+# %% ../nbs/10_training.ipynb #04699ade
 @contextmanager
 def stop_signals():
     "A context whose value, a `threading.Event`, is set by SIGINT or SIGTERM instead of ending the process."
@@ -235,7 +236,7 @@ def stop_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
 
-# %% ../nbs/10_training.ipynb #682c1982
+# %% ../nbs/10_training.ipynb #8c4790ed
 def device_of(
     device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
 ) -> str:
@@ -259,7 +260,7 @@ def sample_grid(
     latent = torch.randn(per_class, config.latent_dim, generator=keyed_generator(config.seed, "samples")).to(device)
     return torch.stack([to_uint8(generator(latent, torch.full((per_class,), c, device=device))) for c in range(n_classes)])
 
-# %% ../nbs/10_training.ipynb #b11842da
+# %% ../nbs/10_training.ipynb #505477f3
 def log_metrics(
     folder: Path,          # the run folder
     state: TrainingState,  # whose running sums are read, and cleared
@@ -291,7 +292,7 @@ def keep_metrics_until(folder: Path, iteration: int):
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= iteration]
     if kept != lines: write_whole(path, lambda temporary: temporary.write_text("".join(kept)))
 
-# %% ../nbs/10_training.ipynb #2dd62126
+# %% ../nbs/10_training.ipynb #f4e6f04b
 def due(
     iteration: int,   # iterations done
     iterations: int,  # of the whole run
@@ -300,10 +301,7 @@ def due(
     "Whether an iteration completes one of `parts` equal parts of the run."
     return iteration * parts // iterations > (iteration - 1) * parts // iterations
 
-test_eq(sum(due(i, 3000, 100) for i in range(1, 3001)), 100)
-test_eq(sum(due(i, 7, 20) for i in range(1, 8)), 7)
-
-# %% ../nbs/10_training.ipynb #50e642d7
+# %% ../nbs/10_training.ipynb #098d34fd
 def prepare_run(
     folder: Path,          # the run folder
     config: Config,        # its settings
@@ -325,7 +323,7 @@ def prepare_run(
         keep_metrics_until(folder, state.iteration if saved else -1)
     except OSError as error: raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 
-# %% ../nbs/10_training.ipynb #79c1027d
+# %% ../nbs/10_training.ipynb #d5c57cfe
 def train(
     config: Config,         # every setting
     patches: Patches,       # the data, on any device
