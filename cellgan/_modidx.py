@@ -256,6 +256,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'cellgan.training.sample_grid': ('training.html#sample_grid', 'cellgan/training.py'),
                                   'cellgan.training.save_checkpoint': ('training.html#save_checkpoint', 'cellgan/training.py'),
                                   'cellgan.training.save_generator': ('training.html#save_generator', 'cellgan/training.py'),
+                                  'cellgan.training.set_learning_rates': ('training.html#set_learning_rates', 'cellgan/training.py'),
                                   'cellgan.training.stop_signals': ('training.html#stop_signals', 'cellgan/training.py'),
                                   'cellgan.training.train': ('training.html#train', 'cellgan/training.py'),
                                   'cellgan.training.training_step': ('training.html#training_step', 'cellgan/training.py'),

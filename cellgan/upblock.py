@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['InitialLayer', 'upsample_kernel', 'upsample_conv', 'UpBlock']
 
-# %% ../nbs/04_upblock.ipynb #e7e6402d
+# %% ../nbs/04_upblock.ipynb #13bab641
 import torch, torch.nn.functional as F
 from torch import nn
 from .mapping import AdaIN, spectral_norm
 
-# %% ../nbs/04_upblock.ipynb #f59d3359
+# %% ../nbs/04_upblock.ipynb #bf85b836
 class InitialLayer(nn.Module):
     "The latent to the first 4x4 feature maps: a transposed convolution without bias."
     def __init__(self,
@@ -26,14 +26,15 @@ class InitialLayer(nn.Module):
     ) -> torch.Tensor:         # (N, channels, 4, 4)
         return self.conv(latent[:, :, None, None])
 
-# %% ../nbs/04_upblock.ipynb #7d3646d0
+# %% ../nbs/04_upblock.ipynb #51b8f178
 def upsample_kernel(
     weight: torch.Tensor,  # (C', C, 3, 3) weight of a convolution after nearest upsampling
 ) -> torch.Tensor:         # (C, C', 4, 4) weight of the equal transposed convolution of stride 2
     "The 3x3 convolution and the 2x2 square of nearest upsampling, as one transposed kernel."
-    w = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
-    return w[..., 1:, 1:] + w[..., 1:, :-1] + w[..., :-1, 1:] + w[..., :-1, :-1]
+    along = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    return (weight.flatten(2) @ torch.kron(along, along).T).unflatten(2, (4, 4)).transpose(0, 1)
 
+# %% ../nbs/04_upblock.ipynb #d1b4375d
 def upsample_conv(
     x: torch.Tensor,       # (N, C, H, W)
     weight: torch.Tensor,  # (C', C, 3, 3)
@@ -41,7 +42,7 @@ def upsample_conv(
     "Nearest upsampling by two and a 3x3 convolution with padding 1, in 4/9 of the multiplications."
     return F.conv_transpose2d(x, upsample_kernel(weight), stride=2, padding=1)
 
-# %% ../nbs/04_upblock.ipynb #b5dd243e
+# %% ../nbs/04_upblock.ipynb #bc198f5c
 class UpBlock(nn.Module):
     "Doubles the resolution under the class's control (paper, section 2.1; supplement, figure 1a)."
     def __init__(self,
