@@ -251,6 +251,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'cellgan.training.keep_metrics_until': ('training.html#keep_metrics_until', 'cellgan/training.py'),
                                   'cellgan.training.log_metrics': ('training.html#log_metrics', 'cellgan/training.py'),
                                   'cellgan.training.make_accelerator': ('training.html#make_accelerator', 'cellgan/training.py'),
+                                  'cellgan.training.orphaned': ('training.html#orphaned', 'cellgan/training.py'),
                                   'cellgan.training.prepare_run': ('training.html#prepare_run', 'cellgan/training.py'),
                                   'cellgan.training.read_checkpoint': ('training.html#read_checkpoint', 'cellgan/training.py'),
                                   'cellgan.training.sample_grid': ('training.html#sample_grid', 'cellgan/training.py'),

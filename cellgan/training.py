@@ -6,9 +6,9 @@
 __all__ = ['Batch', 'draw_batch', 'TrainingState', 'set_learning_rates', 'device_of', 'make_accelerator', 'full',
            'discriminator_loss', 'frozen', 'average_gradients', 'training_step', 'update', 'update_average',
            'write_whole', 'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint', 'stop_signals',
-           'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
+           'orphaned', 'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
 
-# %% ../nbs/10_training.ipynb #4e0b1269
+# %% ../nbs/10_training.ipynb #5df14680
 import copy, json, math, os, signal, threading, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +27,7 @@ from .losses import crop_features, hinge_discriminator, hinge_generator, r1_pena
 from .mapping import weights_fixed
 from .release import read_weights_only
 
-# %% ../nbs/10_training.ipynb #c62ae7f5
+# %% ../nbs/10_training.ipynb #aabac0aa
 @dataclass(frozen=True)
 class Batch:
     "Everything random in one iteration, for B images."
@@ -57,7 +57,7 @@ def draw_batch(
     real = take(patches, indices, flips[process::processes]).contiguous(memory_format=torch.channels_last)
     return Batch(real, patches.labels[indices.to(device)], share(latent), share(augment_real), share(augment_fake), crop)
 
-# %% ../nbs/10_training.ipynb #e8908bae
+# %% ../nbs/10_training.ipynb #05305b60
 class TrainingState:
     "All that training changes: networks, average, optimizers, iteration, running sums of the metrics."
     def __init__(self,
@@ -86,7 +86,7 @@ class TrainingState:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
         self.iteration, self.seconds = state["iteration"], state["seconds"]
 
-# %% ../nbs/10_training.ipynb #165ad1eb
+# %% ../nbs/10_training.ipynb #a5720a94
 def set_learning_rates(
     state: TrainingState,  # whose optimizers are set for its iteration
     config: Config,        # generator_lr, discriminator_lr, decay_from, iterations
@@ -97,7 +97,7 @@ def set_learning_rates(
     for optimizer, lr in ((state.generator_optimizer, config.generator_lr), (state.discriminator_optimizer, config.discriminator_lr)):
         for group in optimizer.param_groups: group["lr"] = lr * factor
 
-# %% ../nbs/10_training.ipynb #8367c286
+# %% ../nbs/10_training.ipynb #df2f10de
 def device_of(
     device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
 ) -> str:
@@ -114,7 +114,7 @@ def make_accelerator(config: Config) -> Accelerator:
     AcceleratorState._reset_state()  # a notebook may train twice, the second time in another precision
     return Accelerator(cpu=device_of(config.device) == "cpu", mixed_precision="bf16" if config.precision == "bfloat16" else "no")
 
-# %% ../nbs/10_training.ipynb #50982e31
+# %% ../nbs/10_training.ipynb #03749594
 def full(x: torch.Tensor) -> torch.Tensor:
     "float32 of a bfloat16 tensor; other types stay."
     return x.float() if x.dtype == torch.bfloat16 else x
@@ -145,7 +145,7 @@ def discriminator_loss(
         loss = loss + config.r1_weight * config.r1_every * parts["r1"]
     return loss, parts
 
-# %% ../nbs/10_training.ipynb #8f678576
+# %% ../nbs/10_training.ipynb #f102cc12
 @contextmanager
 def frozen(network):
     "A context in which a network's parameters get no gradient."
@@ -160,7 +160,7 @@ def average_gradients(network, accelerator: Accelerator):
     flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
     for g, mean in zip(gradients, flat.split([g.numel() for g in gradients])): g.copy_(mean.view_as(g))
 
-# %% ../nbs/10_training.ipynb #1805a60d
+# %% ../nbs/10_training.ipynb #6306fb9f
 def training_step(
     state: TrainingState,       # networks and optimizers, changed in place
     batch: Batch,               # this iteration's
@@ -189,7 +189,7 @@ def update(network, optimizer, accelerator: Accelerator):
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
-# %% ../nbs/10_training.ipynb #28e00715
+# %% ../nbs/10_training.ipynb #f6ef0eb1
 @torch.no_grad()
 def update_average(
     ema,           # the averaged network, changed in place
@@ -200,7 +200,7 @@ def update_average(
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for average, buffer in zip(ema.buffers(), network.buffers()): average.copy_(buffer)
 
-# %% ../nbs/10_training.ipynb #f89cfdc4
+# %% ../nbs/10_training.ipynb #95550007
 def write_whole(path: Path, write):
     "Calls `write(temporary_path)` and moves the result to `path`, so that no reader ever sees half a file."
     temporary = path.with_name(f".{path.name}.partial")
@@ -222,7 +222,7 @@ def diverged(iteration): return InputError(
     f"training diverged at iteration {iteration}: a loss or a weight is not finite. The last good checkpoint is kept. "
     "Try a smaller learning rate, a larger batch_size, precision='float32', or a larger r1_weight")
 
-# %% ../nbs/10_training.ipynb #813987e4
+# %% ../nbs/10_training.ipynb #c845e309
 def save_generator(
     path: Path,      # the safetensors file to write
     network,         # a generator
@@ -234,7 +234,7 @@ def save_generator(
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
 
-# %% ../nbs/10_training.ipynb #ab572c43
+# %% ../nbs/10_training.ipynb #48316922
 def read_checkpoint(
     folder: Path,      # the run folder
     config: Config,    # the settings of the run that wants to go on
@@ -252,7 +252,7 @@ def read_checkpoint(
     if content["data"] != fingerprint: raise InputError(f"{path} is of a run on other data: {advice}")
     return content["state"]
 
-# %% ../nbs/10_training.ipynb #7f1df750
+# %% ../nbs/10_training.ipynb #3c548bbb
 @contextmanager
 def stop_signals():
     "A context whose value, a `threading.Event`, is set by SIGINT or SIGTERM instead of ending the process."
@@ -265,7 +265,14 @@ def stop_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
 
-# %% ../nbs/10_training.ipynb #92b6d2ac
+# %% ../nbs/10_training.ipynb #8072354a
+def orphaned(
+    parent: int,  # process number of the parent when training began
+) -> bool:
+    "Whether this is a notebook's kernel and the program that started it is gone."
+    return "JPY_PARENT_PID" in os.environ and os.getppid() != parent
+
+# %% ../nbs/10_training.ipynb #2ca399b7
 @torch.no_grad()
 def sample_grid(
     generator,             # a generator
@@ -278,7 +285,7 @@ def sample_grid(
     latent = torch.randn(per_class, config.latent_dim, generator=keyed_generator(config.seed, "samples")).to(device)
     return torch.stack([to_uint8(generator(latent, torch.full((per_class,), c, device=device))) for c in range(n_classes)])
 
-# %% ../nbs/10_training.ipynb #0104a1d1
+# %% ../nbs/10_training.ipynb #94cfdc5d
 def log_metrics(
     folder: Path,          # the run folder
     state: TrainingState,  # whose running sums are read, and cleared
@@ -310,7 +317,7 @@ def keep_metrics_until(folder: Path, iteration: int):
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= iteration]
     if kept != lines: write_whole(path, lambda temporary: temporary.write_text("".join(kept)))
 
-# %% ../nbs/10_training.ipynb #b14c6fa2
+# %% ../nbs/10_training.ipynb #63167baf
 def due(
     iteration: int,   # iterations done
     iterations: int,  # of the whole run
@@ -319,7 +326,7 @@ def due(
     "Whether an iteration completes one of `parts` equal parts of the run."
     return iteration * parts // iterations > (iteration - 1) * parts // iterations
 
-# %% ../nbs/10_training.ipynb #c97e428d
+# %% ../nbs/10_training.ipynb #3ef87ba4
 def prepare_run(
     folder: Path,          # the run folder
     config: Config,        # its settings
@@ -341,7 +348,7 @@ def prepare_run(
         keep_metrics_until(folder, state.iteration if saved else -1)
     except OSError as error: raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 
-# %% ../nbs/10_training.ipynb #d0add569
+# %% ../nbs/10_training.ipynb #92f1f1d0
 def train(
     config: Config,         # every setting
     patches: Patches,       # the data, on any device
@@ -356,7 +363,7 @@ def train(
     state = TrainingState(config, len(classes), device)
     prepare_run(folder, config, patches, state, writes)
     sampler = BatchSampler(patches.labels, config.batch_size, config.balanced, config.seed)
-    begun, logged = time.perf_counter() - state.seconds, time.perf_counter()
+    begun, logged, parent = time.perf_counter() - state.seconds, time.perf_counter(), os.getppid()
 
     def save_samples():
         grid = sample_grid(state.ema, config, len(classes))
@@ -379,7 +386,7 @@ def train(
             if due(state.iteration, config.iterations, 20):
                 save_checkpoint(folder, state, config, patches.fingerprint)
                 save_samples()
-            if stop.is_set():
+            if stop.is_set() or orphaned(parent):
                 save_checkpoint(folder, state, config, patches.fingerprint)
                 raise KeyboardInterrupt(f"stopped and saved at iteration {state.iteration} of {config.iterations}: run again to go on from there")
     if writes: save_generator(folder/"generator.safetensors", state.ema, config, classes)
