@@ -8,7 +8,7 @@ __all__ = ['Batch', 'draw_batch', 'TrainingState', 'set_learning_rates', 'device
            'write_whole', 'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint', 'stop_signals',
            'orphaned', 'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
 
-# %% ../nbs/10_training.ipynb #5df14680
+# %% ../nbs/10_training.ipynb #4c9b0738
 import copy, json, math, os, signal, threading, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +27,7 @@ from .losses import crop_features, hinge_discriminator, hinge_generator, r1_pena
 from .mapping import weights_fixed
 from .release import read_weights_only
 
-# %% ../nbs/10_training.ipynb #aabac0aa
+# %% ../nbs/10_training.ipynb #16e24c3f
 @dataclass(frozen=True)
 class Batch:
     "Everything random in one iteration, for B images."
@@ -57,7 +57,7 @@ def draw_batch(
     real = take(patches, indices, flips[process::processes]).contiguous(memory_format=torch.channels_last)
     return Batch(real, patches.labels[indices.to(device)], share(latent), share(augment_real), share(augment_fake), crop)
 
-# %% ../nbs/10_training.ipynb #05305b60
+# %% ../nbs/10_training.ipynb #c47ae935
 class TrainingState:
     "All that training changes: networks, average, optimizers, iteration, running sums of the metrics."
     def __init__(self,
@@ -86,7 +86,7 @@ class TrainingState:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
         self.iteration, self.seconds = state["iteration"], state["seconds"]
 
-# %% ../nbs/10_training.ipynb #a5720a94
+# %% ../nbs/10_training.ipynb #f209d1e2
 def set_learning_rates(
     state: TrainingState,  # whose optimizers are set for its iteration
     config: Config,        # generator_lr, discriminator_lr, decay_from, iterations
@@ -97,7 +97,7 @@ def set_learning_rates(
     for optimizer, lr in ((state.generator_optimizer, config.generator_lr), (state.discriminator_optimizer, config.discriminator_lr)):
         for group in optimizer.param_groups: group["lr"] = lr * factor
 
-# %% ../nbs/10_training.ipynb #df2f10de
+# %% ../nbs/10_training.ipynb #2e66ab84
 def device_of(
     device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
 ) -> str:
@@ -114,7 +114,7 @@ def make_accelerator(config: Config) -> Accelerator:
     AcceleratorState._reset_state()  # a notebook may train twice, the second time in another precision
     return Accelerator(cpu=device_of(config.device) == "cpu", mixed_precision="bf16" if config.precision == "bfloat16" else "no")
 
-# %% ../nbs/10_training.ipynb #03749594
+# %% ../nbs/10_training.ipynb #b43daa83
 def full(x: torch.Tensor) -> torch.Tensor:
     "float32 of a bfloat16 tensor; other types stay."
     return x.float() if x.dtype == torch.bfloat16 else x
@@ -145,7 +145,7 @@ def discriminator_loss(
         loss = loss + config.r1_weight * config.r1_every * parts["r1"]
     return loss, parts
 
-# %% ../nbs/10_training.ipynb #f102cc12
+# %% ../nbs/10_training.ipynb #df7d3ace
 @contextmanager
 def frozen(network):
     "A context in which a network's parameters get no gradient."
@@ -160,7 +160,7 @@ def average_gradients(network, accelerator: Accelerator):
     flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
     for g, mean in zip(gradients, flat.split([g.numel() for g in gradients])): g.copy_(mean.view_as(g))
 
-# %% ../nbs/10_training.ipynb #6306fb9f
+# %% ../nbs/10_training.ipynb #25a5bdfb
 def training_step(
     state: TrainingState,       # networks and optimizers, changed in place
     batch: Batch,               # this iteration's
@@ -189,7 +189,7 @@ def update(network, optimizer, accelerator: Accelerator):
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
-# %% ../nbs/10_training.ipynb #f6ef0eb1
+# %% ../nbs/10_training.ipynb #63b6bd0f
 @torch.no_grad()
 def update_average(
     ema,           # the averaged network, changed in place
@@ -200,7 +200,7 @@ def update_average(
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for average, buffer in zip(ema.buffers(), network.buffers()): average.copy_(buffer)
 
-# %% ../nbs/10_training.ipynb #95550007
+# %% ../nbs/10_training.ipynb #dac76605
 def write_whole(path: Path, write):
     "Calls `write(temporary_path)` and moves the result to `path`, so that no reader ever sees half a file."
     temporary = path.with_name(f".{path.name}.partial")
@@ -222,7 +222,7 @@ def diverged(iteration): return InputError(
     f"training diverged at iteration {iteration}: a loss or a weight is not finite. The last good checkpoint is kept. "
     "Try a smaller learning rate, a larger batch_size, precision='float32', or a larger r1_weight")
 
-# %% ../nbs/10_training.ipynb #c845e309
+# %% ../nbs/10_training.ipynb #9f85b07b
 def save_generator(
     path: Path,      # the safetensors file to write
     network,         # a generator
@@ -234,7 +234,7 @@ def save_generator(
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
 
-# %% ../nbs/10_training.ipynb #48316922
+# %% ../nbs/10_training.ipynb #71bdf1ab
 def read_checkpoint(
     folder: Path,      # the run folder
     config: Config,    # the settings of the run that wants to go on
@@ -252,7 +252,7 @@ def read_checkpoint(
     if content["data"] != fingerprint: raise InputError(f"{path} is of a run on other data: {advice}")
     return content["state"]
 
-# %% ../nbs/10_training.ipynb #3c548bbb
+# %% ../nbs/10_training.ipynb #ad22edad
 @contextmanager
 def stop_signals():
     "A context whose value, a `threading.Event`, is set by SIGINT or SIGTERM instead of ending the process."
@@ -265,14 +265,14 @@ def stop_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
 
-# %% ../nbs/10_training.ipynb #8072354a
+# %% ../nbs/10_training.ipynb #07417c3a
 def orphaned(
     parent: int,  # process number of the parent when training began
 ) -> bool:
     "Whether this is a notebook's kernel and the program that started it is gone."
     return "JPY_PARENT_PID" in os.environ and os.getppid() != parent
 
-# %% ../nbs/10_training.ipynb #2ca399b7
+# %% ../nbs/10_training.ipynb #e90261a0
 @torch.no_grad()
 def sample_grid(
     generator,             # a generator
@@ -285,7 +285,7 @@ def sample_grid(
     latent = torch.randn(per_class, config.latent_dim, generator=keyed_generator(config.seed, "samples")).to(device)
     return torch.stack([to_uint8(generator(latent, torch.full((per_class,), c, device=device))) for c in range(n_classes)])
 
-# %% ../nbs/10_training.ipynb #94cfdc5d
+# %% ../nbs/10_training.ipynb #c28da9ce
 def log_metrics(
     folder: Path,          # the run folder
     state: TrainingState,  # whose running sums are read, and cleared
@@ -317,7 +317,7 @@ def keep_metrics_until(folder: Path, iteration: int):
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= iteration]
     if kept != lines: write_whole(path, lambda temporary: temporary.write_text("".join(kept)))
 
-# %% ../nbs/10_training.ipynb #63167baf
+# %% ../nbs/10_training.ipynb #3042b0cb
 def due(
     iteration: int,   # iterations done
     iterations: int,  # of the whole run
@@ -326,7 +326,7 @@ def due(
     "Whether an iteration completes one of `parts` equal parts of the run."
     return iteration * parts // iterations > (iteration - 1) * parts // iterations
 
-# %% ../nbs/10_training.ipynb #3ef87ba4
+# %% ../nbs/10_training.ipynb #35d47bf2
 def prepare_run(
     folder: Path,          # the run folder
     config: Config,        # its settings
@@ -348,7 +348,7 @@ def prepare_run(
         keep_metrics_until(folder, state.iteration if saved else -1)
     except OSError as error: raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 
-# %% ../nbs/10_training.ipynb #92f1f1d0
+# %% ../nbs/10_training.ipynb #66cb873a
 def train(
     config: Config,         # every setting
     patches: Patches,       # the data, on any device
