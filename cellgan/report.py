@@ -6,11 +6,12 @@
 __all__ = ['read_metrics', 'metrics_figure', 'commit', 'processor', 'what_was_run']
 
 # %% ../nbs/14_report.ipynb #24fe2294
-import json, os, platform, subprocess
+import json, platform, subprocess
 from importlib.metadata import version
 from pathlib import Path
 import pandas as pd
 from .config import InputError, project_root
+from .phantom import available_cores
 
 # %% ../nbs/14_report.ipynb #5a798423
 def read_metrics(
@@ -50,7 +51,7 @@ def processor() -> str:
     "The processor's name and the number of cores that this process may use."
     try: name = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
     except (OSError, StopIteration): name = platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    return f"{name}, {available_cores()} cores"
 
 # %% ../nbs/14_report.ipynb #7634e7ca
 def what_was_run(

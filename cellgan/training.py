@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
-from .config import Config, InputError, config_from_json, config_to_json, run_folder
+from .config import Config, InputError, config_to_json, run_folder
 from .data import BatchSampler, Patches, keyed_generator, random_flips, save_grid, take, to_uint8
 from .diffaug import augment, draw_augmentation
 from .discriminator import make_discriminator
