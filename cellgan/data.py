@@ -17,7 +17,6 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from uuid import uuid4
 
 import numpy as np
 import PIL
@@ -29,6 +28,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .config import BETHESDA, InputError, class_colours, project_root
+from .files import replacing
 from .phantom import Phantom, render
 
 # %% ../nbs/02_data.ipynb #8e6f00d9
@@ -576,11 +576,8 @@ def write_cache(
     names = dict(classes=patches.classes, group_names=patches.group_names, sources=patches.sources, fingerprint=patches.fingerprint,
                  report=asdict(patches.report))
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{uuid4().hex}.part")
-    try:
-        save_file(dict(images=patches.images, labels=patches.labels, groups=patches.groups), part, metadata=dict(patches=json.dumps(names)))
-        os.replace(part, file)
-    finally: part.unlink(missing_ok=True)
+    tensors = dict(images=patches.images, labels=patches.labels, groups=patches.groups)
+    with replacing(file) as part: save_file(tensors, part, metadata=dict(patches=json.dumps(names)))
 
 def read_cache(
     file: Path,
@@ -744,12 +741,8 @@ def save_grid(
     path: str | Path,  # PNG file, which appears complete or not at all
 ):
     "Write a mosaic."
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        Image.fromarray(mosaic(images).permute(1, 2, 0).contiguous().numpy()).save(part, format="PNG")
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    image = Image.fromarray(mosaic(images).permute(1, 2, 0).contiguous().numpy())
+    with replacing(path) as part: image.save(part, format="PNG")
 
 def class_grid(
     images: Tensor,     # uint8 (K, n, 3, H, W): n images of each of the K classes

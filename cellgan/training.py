@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Batch', 'draw_batch', 'TrainingState', 'set_learning_rates', 'device_of', 'make_accelerator', 'full',
            'discriminator_loss', 'frozen', 'average_gradients', 'training_step', 'update', 'update_average',
-           'write_whole', 'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint', 'stop_signals',
-           'orphaned', 'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
+           'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint', 'stop_signals', 'orphaned',
+           'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
 
 # %% ../nbs/10_training.ipynb #4c9b0738
 import copy, json, math, os, signal, threading, time
@@ -22,10 +22,10 @@ from .config import Config, InputError, config_to_json, run_folder
 from .data import BatchSampler, Patches, keyed_generator, random_flips, save_grid, take, to_uint8
 from .diffaug import augment, draw_augmentation
 from .discriminator import make_discriminator
+from .files import read_weights_only, remove_parts, replacing
 from .generator import make_generator
 from .losses import crop_features, hinge_discriminator, hinge_generator, r1_penalty, reconstruction_loss
 from .mapping import weights_fixed
-from .release import read_weights_only
 
 # %% ../nbs/10_training.ipynb #16e24c3f
 @dataclass(frozen=True)
@@ -201,12 +201,6 @@ def update_average(
     for average, buffer in zip(ema.buffers(), network.buffers()): average.copy_(buffer)
 
 # %% ../nbs/10_training.ipynb #dac76605
-def write_whole(path: Path, write):
-    "Calls `write(temporary_path)` and moves the result to `path`, so that no reader ever sees half a file."
-    temporary = path.with_name(f".{path.name}.partial")
-    write(temporary)
-    os.replace(temporary, path)
-
 def save_checkpoint(
     folder: Path,          # the run folder
     state: TrainingState,  # what to save
@@ -216,7 +210,7 @@ def save_checkpoint(
     "Writes `checkpoint.pt`: everything needed to go on bit for bit. Refuses a state that is not finite."
     if not all(torch.isfinite(p).all() for n in (state.generator, state.discriminator) for p in n.parameters()): raise diverged(state.iteration)
     content = dict(state=state.state_dict(), config=asdict(config), data=fingerprint)
-    write_whole(folder/"checkpoint.pt", lambda path: torch.save(content, path))
+    with replacing(folder/"checkpoint.pt") as part: torch.save(content, part)
 
 def diverged(iteration): return InputError(
     f"training diverged at iteration {iteration}: a loss or a weight is not finite. The last good checkpoint is kept. "
@@ -232,7 +226,7 @@ def save_generator(
     "Writes weights with all that is needed to use them: model, classes, image size and settings in the file's metadata."
     metadata = dict(model=config.model, classes=json.dumps(list(classes)), image_size=str(config.image_size), config=config_to_json(config))
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
+    with replacing(path) as part: save_file(tensors, part, metadata)
 
 # %% ../nbs/10_training.ipynb #71bdf1ab
 def read_checkpoint(
@@ -315,7 +309,8 @@ def keep_metrics_until(folder: Path, iteration: int):
     path = folder/"metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= iteration]
-    if kept != lines: write_whole(path, lambda temporary: temporary.write_text("".join(kept)))
+    if kept != lines:
+        with replacing(path) as part: part.write_text("".join(kept))
 
 # %% ../nbs/10_training.ipynb #3042b0cb
 def due(
@@ -342,7 +337,8 @@ def prepare_run(
     if not write: return
     try:
         (folder/"samples").mkdir(parents=True, exist_ok=True)
-        write_whole(folder/"config.json", lambda path: path.write_text(config_to_json(config)))
+        for written in (folder, folder/"samples"): remove_parts(written)
+        with replacing(folder/"config.json") as part: part.write_text(config_to_json(config))
         if not saved:
             for old in (folder/"checkpoint.pt", folder/"generator.safetensors", *(folder/"samples").glob("*.png")): old.unlink(missing_ok=True)
         keep_metrics_until(folder, state.iteration if saved else -1)

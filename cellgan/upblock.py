@@ -32,7 +32,7 @@ def upsample_kernel(
 ) -> torch.Tensor:         # (C, C', 4, 4) weight of the equal transposed convolution of stride 2
     "The 3x3 convolution and the 2x2 square of nearest upsampling, as one transposed kernel."
     along = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-    return (weight.flatten(2) @ torch.kron(along, along).T).unflatten(2, (4, 4)).transpose(0, 1)
+    return (weight.reshape(-1, 9) @ torch.kron(along, along).T).view(*weight.shape[:2], 4, 4).transpose(0, 1)
 
 # %% ../nbs/04_upblock.ipynb #d1b4375d
 def upsample_conv(
