@@ -6,17 +6,17 @@
 __all__ = ['BETHESDA', 'PRESETS', 'InputError', 'class_colours', 'project_root', 'run_folder', 'Config', 'check_type', 'check',
            'notebook_parameters', 'make_config', 'notebook_config', 'config_to_json', 'config_from_json']
 
-# %% ../nbs/00_config.ipynb #340ddb1c
+# %% ../nbs/00_config.ipynb #27c35a44
 import json, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-# %% ../nbs/00_config.ipynb #321245c5
+# %% ../nbs/00_config.ipynb #d7699077
 class InputError(ValueError):
     "What the user gave cannot be used; the message says what, where, and what would be right."
     def _render_traceback_(self): return [f"InputError: {self}"]
 
-# %% ../nbs/00_config.ipynb #36d6e2e3
+# %% ../nbs/00_config.ipynb #0d64a783
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL")
 _bethesda_colours = ("#2a9d8f", "#8ab17d", "#e9c46a", "#f4a261", "#c8553d")
 _other_colours = ("#4878cf", "#956cb4", "#82c6e2", "#d5bb67", "#8c613c", "#797979", "#dc7ec0", "#6acc64")
@@ -29,7 +29,7 @@ def class_colours(
     others = [c for c in classes if c not in known]
     return {c: known.get(c) or _other_colours[others.index(c) % len(_other_colours)] for c in classes}
 
-# %% ../nbs/00_config.ipynb #aa323cfb
+# %% ../nbs/00_config.ipynb #ebe3641a
 def project_root() -> Path:
     "The project's root: the nearest folder at or above the current one with our `settings.ini`, else the package's parent."
     for folder in (here := Path.cwd(), *here.parents):
@@ -43,7 +43,7 @@ def run_folder(
     "`outputs/<run>` below the project's root."
     return project_root()/"outputs"/run
 
-# %% ../nbs/00_config.ipynb #0871101d
+# %% ../nbs/00_config.ipynb #2fdbc37c
 @dataclass(frozen=True)
 class Config:
     "Every setting of a training run. The defaults are the paper's; raises `InputError` for a value that cannot be used."
@@ -82,16 +82,16 @@ class Config:
 
     def __post_init__(self): check(self)
 
-# %% ../nbs/00_config.ipynb #45dd19bf
+# %% ../nbs/00_config.ipynb #d094d566
 PRESETS = {
     "paper": {},
     "fast": dict(precision="bfloat16", r1_every=16),
-    "demo": dict(image_size=64, width=4, init="he", generator_spectral_norm=False, iterations=6000, batch_size=4, balanced=True,
+    "demo": dict(image_size=64, width=4, init="he", generator_spectral_norm=False, iterations=4500, batch_size=4, balanced=True,
                  augment=False, generator_lr=3e-4, discriminator_lr=3e-4, decay_from=0.5, r1_weight=0.003, r1_every=16,
                  class_contrast=0.5, logit_scale=8.0, reconstruction_share=0.25, ema_decay=0.998, ema_start=100, phantom_patches=6000),
 }
 
-# %% ../nbs/00_config.ipynb #3330f418
+# %% ../nbs/00_config.ipynb #b2e2818f
 def check_type(
     name: str,       # parameter, for the message
     value,           # what was given
@@ -103,7 +103,7 @@ def check_type(
     hint = {bool: "True or False, with a capital", int: "a whole number", float: "a number", str: "text"}[expected]
     raise InputError(f"{name} is {value!r} ({type(value).__name__}): it must be {hint}")
 
-# %% ../nbs/00_config.ipynb #95d110a1
+# %% ../nbs/00_config.ipynb #ba5715cb
 def check(config: Config):
     "Raises `InputError` for the first setting that cannot be used; called whenever a `Config` is made."
     for f in fields(config): object.__setattr__(config, f.name, check_type(f.name, getattr(config, f.name), f.type))
@@ -123,7 +123,7 @@ def check(config: Config):
     require("decay_from", 0 <= config.decay_from <= 1, "a number from 0 to 1")
     if config.sgc and config.sle: raise InputError("sgc and sle are both True: SLE takes the place of SGC, so set sgc to False")
 
-# %% ../nbs/00_config.ipynb #35f91e56
+# %% ../nbs/00_config.ipynb #f69659bf
 def notebook_parameters(
     namespace: dict,  # the notebook's `globals()`
     types: dict,      # parameter -> its type
@@ -135,7 +135,7 @@ def notebook_parameters(
         if name not in types: raise InputError(f"{name} is not a parameter of this notebook: it takes {', '.join(types)}")
     return {k: v if v is None else check_type(k, v, types[k]) for k, v in plain.items()}
 
-# %% ../nbs/00_config.ipynb #99fda224
+# %% ../nbs/00_config.ipynb #785c8009
 def make_config(
     preset: str = "demo",  # one of `PRESETS`
     **settings,            # fields of `Config` that differ from the preset; None is the preset's value
@@ -149,7 +149,7 @@ def make_config(
     if given.get("sle") is True and "sgc" not in given: given["sgc"] = False
     return Config(**{"preset": preset, **PRESETS[preset], **given})
 
-# %% ../nbs/00_config.ipynb #a7fe2989
+# %% ../nbs/00_config.ipynb #b63d4410
 def notebook_config(
     namespace: dict,  # the notebook's `globals()`
 ) -> Config:
@@ -157,7 +157,7 @@ def notebook_config(
     given = {k: v for k, v in notebook_parameters(namespace, {f.name: f.type for f in fields(Config)}).items() if v is not None}
     return make_config(given.pop("preset", "demo"), **given)
 
-# %% ../nbs/00_config.ipynb #823770db
+# %% ../nbs/00_config.ipynb #440677f5
 def config_to_json(
     config: Config,
 ) -> str:  # JSON text, a setting a line
