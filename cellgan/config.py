@@ -6,17 +6,17 @@
 __all__ = ['BETHESDA', 'PRESETS', 'InputError', 'class_colours', 'project_root', 'run_folder', 'Config', 'check_type', 'check',
            'notebook_parameters', 'make_config', 'notebook_config', 'config_to_json', 'config_from_json']
 
-# %% ../nbs/00_config.ipynb #27c35a44
+# %% ../nbs/00_config.ipynb #68703529
 import json, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-# %% ../nbs/00_config.ipynb #d7699077
+# %% ../nbs/00_config.ipynb #5800bbe5
 class InputError(ValueError):
     "What the user gave cannot be used; the message says what, where, and what would be right."
     def _render_traceback_(self): return [f"InputError: {self}"]
 
-# %% ../nbs/00_config.ipynb #0d64a783
+# %% ../nbs/00_config.ipynb #fe570580
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL")
 _bethesda_colours = ("#2a9d8f", "#8ab17d", "#e9c46a", "#f4a261", "#c8553d")
 _other_colours = ("#4878cf", "#956cb4", "#82c6e2", "#d5bb67", "#8c613c", "#797979", "#dc7ec0", "#6acc64")
@@ -29,7 +29,7 @@ def class_colours(
     others = [c for c in classes if c not in known]
     return {c: known.get(c) or _other_colours[others.index(c) % len(_other_colours)] for c in classes}
 
-# %% ../nbs/00_config.ipynb #ebe3641a
+# %% ../nbs/00_config.ipynb #005d0464
 def project_root() -> Path:
     "The project's root: the nearest folder at or above the current one with our `settings.ini`, else the package's parent."
     for folder in (here := Path.cwd(), *here.parents):
@@ -43,7 +43,7 @@ def run_folder(
     "`outputs/<run>` below the project's root."
     return project_root()/"outputs"/run
 
-# %% ../nbs/00_config.ipynb #2fdbc37c
+# %% ../nbs/00_config.ipynb #21242d48
 @dataclass(frozen=True)
 class Config:
     "Every setting of a training run. The defaults are the paper's; raises `InputError` for a value that cannot be used."
@@ -75,23 +75,25 @@ class Config:
     ema_decay: float = 0.999                # decay a step of the averaged generator
     ema_start: int = 1000                   # iteration from which the generator is averaged
     precision: str = "float32"              # "float32", or "bfloat16" for the networks' matrix work
+    compile: bool = False                   # compile the networks with torch.compile; on a CPU it needs a C++ compiler
     phantom_patches: int = 14_477           # patches in the built-in data set; the paper's data set has as many
+    field_of_view: int = 128                # CRIC fields: pixels a side that are cut around a nucleus, then resized to image_size
     device: str = "auto"                    # "auto", "cpu", "cuda", "cuda:1", "mps"
     seed: int = 0                           # of weights, sampling and noise
     resume: bool = True                     # go on from the run's checkpoint where there is one
 
     def __post_init__(self): check(self)
 
-# %% ../nbs/00_config.ipynb #d094d566
+# %% ../nbs/00_config.ipynb #50a66081
 PRESETS = {
     "paper": {},
-    "fast": dict(precision="bfloat16", r1_every=16),
+    "fast": dict(precision="bfloat16", compile=True, r1_every=16),
     "demo": dict(image_size=64, width=4, init="he", generator_spectral_norm=False, iterations=4500, batch_size=4, balanced=True,
                  augment=False, generator_lr=3e-4, discriminator_lr=3e-4, decay_from=0.5, r1_weight=0.003, r1_every=16,
                  class_contrast=0.5, logit_scale=8.0, reconstruction_share=0.25, ema_decay=0.998, ema_start=100, phantom_patches=6000),
 }
 
-# %% ../nbs/00_config.ipynb #b2e2818f
+# %% ../nbs/00_config.ipynb #a60d3dec
 def check_type(
     name: str,       # parameter, for the message
     value,           # what was given
@@ -103,7 +105,7 @@ def check_type(
     hint = {bool: "True or False, with a capital", int: "a whole number", float: "a number", str: "text"}[expected]
     raise InputError(f"{name} is {value!r} ({type(value).__name__}): it must be {hint}")
 
-# %% ../nbs/00_config.ipynb #ba5715cb
+# %% ../nbs/00_config.ipynb #b0985676
 def check(config: Config):
     "Raises `InputError` for the first setting that cannot be used; called whenever a `Config` is made."
     for f in fields(config): object.__setattr__(config, f.name, check_type(f.name, getattr(config, f.name), f.type))
@@ -114,7 +116,7 @@ def check(config: Config):
     require("run", re.fullmatch(r"\w[\w.-]*", config.run), "letters, digits, '-', '_' and '.', beginning with a letter or digit")
     require("device", re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device), "auto, cpu, cuda, cuda:N or mps")
     require("image_size", config.image_size in (32, 64, 128, 256, 512, 1024), "a power of two from 32 to 1024")
-    for name in ("width", "latent_dim", "batch_size", "iterations", "r1_every", "phantom_patches"):
+    for name in ("width", "latent_dim", "batch_size", "iterations", "r1_every", "phantom_patches", "field_of_view"):
         require(name, getattr(config, name) >= 1, "a whole number from 1")
     for name in ("seed", "ema_start", "r1_weight", "class_contrast"): require(name, getattr(config, name) >= 0, "a number from 0")
     for name in ("generator_lr", "discriminator_lr", "logit_scale"): require(name, getattr(config, name) > 0, "a number above 0")
@@ -123,7 +125,7 @@ def check(config: Config):
     require("decay_from", 0 <= config.decay_from <= 1, "a number from 0 to 1")
     if config.sgc and config.sle: raise InputError("sgc and sle are both True: SLE takes the place of SGC, so set sgc to False")
 
-# %% ../nbs/00_config.ipynb #f69659bf
+# %% ../nbs/00_config.ipynb #cbe925e2
 def notebook_parameters(
     namespace: dict,  # the notebook's `globals()`
     types: dict,      # parameter -> its type
@@ -135,7 +137,7 @@ def notebook_parameters(
         if name not in types: raise InputError(f"{name} is not a parameter of this notebook: it takes {', '.join(types)}")
     return {k: v if v is None else check_type(k, v, types[k]) for k, v in plain.items()}
 
-# %% ../nbs/00_config.ipynb #785c8009
+# %% ../nbs/00_config.ipynb #9aaaa71c
 def make_config(
     preset: str = "demo",  # one of `PRESETS`
     **settings,            # fields of `Config` that differ from the preset; None is the preset's value
@@ -149,7 +151,7 @@ def make_config(
     if given.get("sle") is True and "sgc" not in given: given["sgc"] = False
     return Config(**{"preset": preset, **PRESETS[preset], **given})
 
-# %% ../nbs/00_config.ipynb #b63d4410
+# %% ../nbs/00_config.ipynb #28717e4e
 def notebook_config(
     namespace: dict,  # the notebook's `globals()`
 ) -> Config:
@@ -157,7 +159,7 @@ def notebook_config(
     given = {k: v for k, v in notebook_parameters(namespace, {f.name: f.type for f in fields(Config)}).items() if v is not None}
     return make_config(given.pop("preset", "demo"), **given)
 
-# %% ../nbs/00_config.ipynb #440677f5
+# %% ../nbs/00_config.ipynb #8882df8e
 def config_to_json(
     config: Config,
 ) -> str:  # JSON text, a setting a line

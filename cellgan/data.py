@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .config import BETHESDA, InputError, class_colours, project_root
+from .config import BETHESDA, Config, InputError, class_colours, project_root
 from .files import replacing
 from .phantom import Phantom, render
 
@@ -641,11 +641,11 @@ def load_phantom(
 def load_patches(
     data: str | Path,             # "phantom", or a folder in one of the three layouts
     image_size: int,              # pixels a side of the patches
-    phantom_patches: int = 6000,  # size of the phantom data set; not used for a folder
+    phantom_patches: int = Config.phantom_patches,  # size of the phantom data set; not used for a folder
     seed: int = 0,                # of the phantom; a folder has no randomness
     classes=None,                 # class names to keep, None for all (all but SCC in the CRIC layout); not for the phantom
-    field_of_view: int = 128,     # CRIC: pixels of the field, a side, that are cut around a nucleus and resized to image_size
-    cache: bool = True,           # keep a copy under data/cache
+    field_of_view: int = Config.field_of_view,      # CRIC: pixels of the field, a side, that are cut around a nucleus and resized to image_size
+    cache: bool = True,       # keep a copy under data/cache
     progress: bool = True,        # show progress bars
 ) -> Patches:
     "Labelled patches, with a report; raises `InputError` that says what is wrong with the data."

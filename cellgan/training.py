@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['Batch', 'draw_batch', 'lazy_pace', 'TrainingState', 'set_learning_rates', 'device_of', 'make_accelerator', 'full',
-           'discriminator_loss', 'penalty', 'frozen', 'average_gradients', 'training_step', 'update', 'update_average',
-           'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint', 'stop_signals', 'orphaned',
-           'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
+           'discriminator_loss', 'penalty', 'compile_networks', 'frozen', 'average_gradients', 'training_step',
+           'update', 'update_average', 'Writer', 'on_cpu', 'save_checkpoint', 'diverged', 'save_generator',
+           'read_checkpoint', 'stop_signals', 'orphaned', 'sample_grid', 'log_metrics', 'add_metrics',
+           'keep_metrics_until', 'due', 'prepare_run', 'train']
 
-# %% ../nbs/10_training.ipynb #81421d98
-import copy, json, math, os, signal, threading, time
+# %% ../nbs/10_training.ipynb #ced4d0bc
+import copy, json, math, os, shutil, signal, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
+from torch.utils._pytree import tree_map
 from tqdm.auto import tqdm
 from .config import Config, InputError, config_to_json, run_folder
 from .data import BatchSampler, Patches, keyed_generator, random_flips, save_grid, take, to_uint8
@@ -27,7 +30,7 @@ from .generator import make_generator
 from .losses import class_contrast, crop_features, hinge_discriminator, hinge_generator, r1_penalty, reconstruction_loss
 from .mapping import weights_fixed
 
-# %% ../nbs/10_training.ipynb #b254c9d8
+# %% ../nbs/10_training.ipynb #28ce75e3
 @dataclass(frozen=True)
 class Batch:
     "Everything random in one iteration, for B images."
@@ -57,7 +60,7 @@ def draw_batch(
     real = take(patches, indices, flips[process::processes]).contiguous(memory_format=torch.channels_last)
     return Batch(real, patches.labels[indices.to(device)], share(latent), share(augment_real), share(augment_fake), crop)
 
-# %% ../nbs/10_training.ipynb #95f80147
+# %% ../nbs/10_training.ipynb #80f27f6b
 def lazy_pace(
     config: Config,  # r1_every
 ) -> float:
@@ -92,7 +95,7 @@ class TrainingState:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
         self.iteration, self.seconds = state["iteration"], state["seconds"]
 
-# %% ../nbs/10_training.ipynb #fd889ae4
+# %% ../nbs/10_training.ipynb #b8682906
 def set_learning_rates(
     state: TrainingState,  # whose optimizers are set for its iteration
     config: Config,        # generator_lr, discriminator_lr, decay_from, iterations
@@ -103,7 +106,7 @@ def set_learning_rates(
     for optimizer, lr in ((state.generator_optimizer, config.generator_lr), (state.discriminator_optimizer, config.discriminator_lr * lazy_pace(config))):
         for group in optimizer.param_groups: group["lr"] = lr * factor
 
-# %% ../nbs/10_training.ipynb #d6fbf062
+# %% ../nbs/10_training.ipynb #81d488bf
 def device_of(
     device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
 ) -> str:
@@ -117,10 +120,11 @@ def device_of(
 
 def make_accelerator(config: Config) -> Accelerator:
     "The processes, and the precision of autocast, that a `Config` asks for."
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes
     AcceleratorState._reset_state()  # a notebook may train twice, the second time in another precision
     return Accelerator(cpu=device_of(config.device) == "cpu", mixed_precision="bf16" if config.precision == "bfloat16" else "no")
 
-# %% ../nbs/10_training.ipynb #e48dd113
+# %% ../nbs/10_training.ipynb #87c4619b
 def full(x: torch.Tensor) -> torch.Tensor:
     "float32 of a bfloat16 tensor; other types stay."
     return x.float() if x.dtype == torch.bfloat16 else x
@@ -157,10 +161,21 @@ def penalty(
 ) -> tuple:          # the weighted R1 penalty, and R1 itself (scalars)
     "R1 on the real pictures before augmentation, in float32, as heavy as its interval is long."
     real = batch.real.detach().requires_grad_()
-    r1 = r1_penalty(real, discriminator(real, batch.labels))
+    with torch.compiler.set_stance("force_eager"):  # torch.compile cannot differentiate twice
+        r1 = r1_penalty(real, discriminator(real, batch.labels))
     return config.r1_weight * config.r1_every * r1, r1
 
-# %% ../nbs/10_training.ipynb #0c21def4
+# %% ../nbs/10_training.ipynb #796d87a5
+def compile_networks(
+    state: TrainingState,  # whose generator and discriminator are compiled in place
+):
+    "Compiles the networks for training; raises `InputError` where there is no compiler."
+    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))): raise InputError("compile is True, and there is no C++ compiler here: install one, or set compile to False")
+    G, D = state.generator, state.discriminator
+    D.features = torch.compile(D.features)
+    for network in (G, D.decode_whole, D.decode_crop): network.compile()
+
+# %% ../nbs/10_training.ipynb #ed6daa10
 @contextmanager
 def frozen(network):
     "A context in which a network's parameters get no gradient."
@@ -175,7 +190,7 @@ def average_gradients(network, accelerator: Accelerator):
     flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
     for g, mean in zip(gradients, flat.split([g.numel() for g in gradients])): g.copy_(mean.view_as(g))
 
-# %% ../nbs/10_training.ipynb #fd3c6a12
+# %% ../nbs/10_training.ipynb #96108dae
 def training_step(
     state: TrainingState,       # networks and optimizers, changed in place
     batch: Batch,               # this iteration's
@@ -212,7 +227,7 @@ def update(network, optimizer, accelerator: Accelerator):
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
-# %% ../nbs/10_training.ipynb #11f47c59
+# %% ../nbs/10_training.ipynb #94762c94
 @torch.no_grad()
 def update_average(
     ema,           # the averaged network, changed in place
@@ -223,23 +238,51 @@ def update_average(
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for average, buffer in zip(ema.buffers(), network.buffers()): average.copy_(buffer)
 
-# %% ../nbs/10_training.ipynb #d2cf21cc
+# %% ../nbs/10_training.ipynb #5a82a0e5
+class Writer:
+    "Calls functions in another thread, one after the other; use it as a context, whose end waits for the last."
+    def __enter__(self):
+        self.pool, self.last = ThreadPoolExecutor(1), None
+        return self
+
+    def submit(self, write):
+        "Waits for the call before, raises what it raised, and hands over the next."
+        self.wait()
+        self.last = self.pool.submit(write)
+
+    def wait(self):
+        if self.last: self.last.result()
+
+    def __exit__(self, *_):
+        self.pool.shutdown()
+        self.wait()
+
+def on_cpu(
+    state,  # tensors in dicts and lists
+):          # the same, tensors copied to main memory
+    "A copy that does not change when training goes on."
+    return tree_map(lambda x: x.detach().to("cpu", copy=True) if isinstance(x, torch.Tensor) else x, state)
+
+# %% ../nbs/10_training.ipynb #174c8fd9
 def save_checkpoint(
     folder: Path,          # the run folder
     state: TrainingState,  # what to save
     config: Config,        # stored beside it
     fingerprint: str,      # of the data
+    writer: Writer,        # which writes it, meanwhile
 ):
     "Writes `checkpoint.pt`: everything needed to go on bit for bit. Refuses a state that is not finite."
     if not all(torch.isfinite(p).all() for n in (state.generator, state.discriminator) for p in n.parameters()): raise diverged(state.iteration)
-    content = dict(state=state.state_dict(), config=asdict(config), data=fingerprint)
-    with replacing(folder/"checkpoint.pt") as part: torch.save(content, part)
+    content = dict(state=on_cpu(state.state_dict()), config=asdict(config), data=fingerprint)
+    def write():
+        with replacing(folder/"checkpoint.pt") as part: torch.save(content, part)
+    writer.submit(write)
 
 def diverged(iteration): return InputError(
     f"training diverged at iteration {iteration}: a loss or a weight is not finite. The last good checkpoint is kept. "
     "Try a smaller learning rate, a larger batch_size, precision='float32', or a larger r1_weight")
 
-# %% ../nbs/10_training.ipynb #a3fb98ed
+# %% ../nbs/10_training.ipynb #7a264af0
 def save_generator(
     path: Path,      # the safetensors file to write
     network,         # a generator
@@ -251,7 +294,7 @@ def save_generator(
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with replacing(path) as part: save_file(tensors, part, metadata)
 
-# %% ../nbs/10_training.ipynb #6f0b1e07
+# %% ../nbs/10_training.ipynb #4d22aa77
 def read_checkpoint(
     folder: Path,      # the run folder
     config: Config,    # the settings of the run that wants to go on
@@ -269,7 +312,7 @@ def read_checkpoint(
     if content["data"] != fingerprint: raise InputError(f"{path} is of a run on other data: {advice}")
     return content["state"]
 
-# %% ../nbs/10_training.ipynb #28edac29
+# %% ../nbs/10_training.ipynb #765f2e32
 @contextmanager
 def stop_signals():
     "A context whose value, a `threading.Event`, is set by SIGINT or SIGTERM instead of ending the process."
@@ -282,14 +325,14 @@ def stop_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
 
-# %% ../nbs/10_training.ipynb #4e239941
+# %% ../nbs/10_training.ipynb #92eae444
 def orphaned(
     parent: int,  # process number of the parent when training began
 ) -> bool:
     "Whether this is a notebook's kernel and the program that started it is gone."
     return "JPY_PARENT_PID" in os.environ and os.getppid() != parent
 
-# %% ../nbs/10_training.ipynb #f3cbb897
+# %% ../nbs/10_training.ipynb #3666656b
 @torch.no_grad()
 def sample_grid(
     generator,             # a generator
@@ -302,7 +345,7 @@ def sample_grid(
     latent = torch.randn(per_class, config.latent_dim, generator=keyed_generator(config.seed, "samples")).to(device)
     return torch.stack([to_uint8(generator(latent, torch.full((per_class,), c, device=device))) for c in range(n_classes)])
 
-# %% ../nbs/10_training.ipynb #7a60c189
+# %% ../nbs/10_training.ipynb #ebf77672
 def log_metrics(
     folder: Path,          # the run folder
     state: TrainingState,  # whose running sums are read, and cleared
@@ -335,7 +378,7 @@ def keep_metrics_until(folder: Path, iteration: int):
     if kept != lines:
         with replacing(path) as part: part.write_text("".join(kept))
 
-# %% ../nbs/10_training.ipynb #d701b484
+# %% ../nbs/10_training.ipynb #5abd0dc9
 def due(
     iteration: int,   # iterations done
     iterations: int,  # of the whole run
@@ -344,7 +387,7 @@ def due(
     "Whether an iteration completes one of `parts` equal parts of the run."
     return iteration * parts // iterations > (iteration - 1) * parts // iterations
 
-# %% ../nbs/10_training.ipynb #f77c162c
+# %% ../nbs/10_training.ipynb #773ea70d
 def prepare_run(
     folder: Path,          # the run folder
     config: Config,        # its settings
@@ -367,7 +410,7 @@ def prepare_run(
         keep_metrics_until(folder, state.iteration if saved else -1)
     except OSError as error: raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 
-# %% ../nbs/10_training.ipynb #74da9540
+# %% ../nbs/10_training.ipynb #dc576472
 def train(
     config: Config,         # every setting
     patches: Patches,       # the data, on any device
@@ -381,16 +424,18 @@ def train(
     patches, classes, writes = patches.to(device), patches.classes, accelerator.is_main_process
     state = TrainingState(config, len(classes), device)
     prepare_run(folder, config, patches, state, writes)
+    if config.compile: compile_networks(state)
     sampler = BatchSampler(patches.labels, config.batch_size, config.balanced, config.seed)
     begun, logged, parent = time.perf_counter() - state.seconds, time.perf_counter(), os.getppid()
 
     def save_samples():
         grid = sample_grid(state.ema, config, len(classes))
-        for path in (folder/"samples"/f"{state.iteration:06d}.png", folder/"samples.png"): save_grid(grid, path)
+        paths = folder/"samples"/f"{state.iteration:06d}.png", folder/"samples.png"
+        writer.submit(lambda: [save_grid(grid, path) for path in paths])
 
-    if writes and state.iteration == 0: save_samples()
     bar = tqdm(total=config.iterations, initial=state.iteration, desc=config.run, unit="it", disable=not (progress and writes))
-    with bar, stop_signals() as stop:
+    with Writer() as writer, bar, stop_signals() as stop:
+        if writes and state.iteration == 0: save_samples()
         while state.iteration < config.iterations:
             set_learning_rates(state, config)
             batch = draw_batch(patches, sampler, config, state.iteration, accelerator.process_index, accelerator.num_processes)
@@ -403,10 +448,10 @@ def train(
                 logged = time.perf_counter()
                 bar.set_postfix({k: f"{line[k]:.2f}" for k in ("loss_d", "loss_g", "recon")} | {"img/s": f"{line['images_per_second']:.0f}"})
             if due(state.iteration, config.iterations, 20):
-                save_checkpoint(folder, state, config, patches.fingerprint)
+                save_checkpoint(folder, state, config, patches.fingerprint, writer)
                 save_samples()
             if stop.is_set() or orphaned(parent):
-                save_checkpoint(folder, state, config, patches.fingerprint)
+                save_checkpoint(folder, state, config, patches.fingerprint, writer)
                 raise KeyboardInterrupt(f"stopped and saved at iteration {state.iteration} of {config.iterations}: run again to go on from there")
     if writes: save_generator(folder/"generator.safetensors", state.ema, config, classes)
     return folder
