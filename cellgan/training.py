@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['Batch', 'draw_batch', 'lazy_pace', 'TrainingState', 'set_learning_rates', 'device_of', 'make_accelerator', 'full',
-           'discriminator_loss', 'penalty', 'compile_networks', 'frozen', 'average_gradients', 'training_step',
-           'update', 'update_average', 'Writer', 'on_cpu', 'save_checkpoint', 'diverged', 'save_generator',
-           'read_checkpoint', 'stop_signals', 'orphaned', 'sample_grid', 'log_metrics', 'add_metrics',
-           'keep_metrics_until', 'due', 'prepare_run', 'train']
+           'discriminator_loss', 'penalty', 'frozen', 'average_gradients', 'training_step', 'update', 'update_average',
+           'Writer', 'on_cpu', 'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint', 'stop_signals',
+           'orphaned', 'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
 
-# %% ../nbs/10_training.ipynb #ced4d0bc
+# %% ../nbs/10_training.ipynb #e568a14a
 import copy, json, math, os, shutil, signal, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch.utils._pytree import tree_map
 from tqdm.auto import tqdm
+from .compiled import compile_networks
 from .config import Config, InputError, config_to_json, run_folder
 from .data import BatchSampler, Patches, keyed_generator, random_flips, save_grid, take, to_uint8
 from .diffaug import augment, draw_augmentation
@@ -30,7 +30,7 @@ from .generator import make_generator
 from .losses import class_contrast, crop_features, hinge_discriminator, hinge_generator, r1_penalty, reconstruction_loss
 from .mapping import weights_fixed
 
-# %% ../nbs/10_training.ipynb #28ce75e3
+# %% ../nbs/10_training.ipynb #e46e3e6e
 @dataclass(frozen=True)
 class Batch:
     "Everything random in one iteration, for B images."
@@ -60,7 +60,7 @@ def draw_batch(
     real = take(patches, indices, flips[process::processes]).contiguous(memory_format=torch.channels_last)
     return Batch(real, patches.labels[indices.to(device)], share(latent), share(augment_real), share(augment_fake), crop)
 
-# %% ../nbs/10_training.ipynb #80f27f6b
+# %% ../nbs/10_training.ipynb #6ca8dd5c
 def lazy_pace(
     config: Config,  # r1_every
 ) -> float:
@@ -95,7 +95,7 @@ class TrainingState:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
         self.iteration, self.seconds = state["iteration"], state["seconds"]
 
-# %% ../nbs/10_training.ipynb #b8682906
+# %% ../nbs/10_training.ipynb #788720b3
 def set_learning_rates(
     state: TrainingState,  # whose optimizers are set for its iteration
     config: Config,        # generator_lr, discriminator_lr, decay_from, iterations
@@ -106,7 +106,7 @@ def set_learning_rates(
     for optimizer, lr in ((state.generator_optimizer, config.generator_lr), (state.discriminator_optimizer, config.discriminator_lr * lazy_pace(config))):
         for group in optimizer.param_groups: group["lr"] = lr * factor
 
-# %% ../nbs/10_training.ipynb #81d488bf
+# %% ../nbs/10_training.ipynb #2b842d93
 def device_of(
     device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
 ) -> str:
@@ -124,7 +124,7 @@ def make_accelerator(config: Config) -> Accelerator:
     AcceleratorState._reset_state()  # a notebook may train twice, the second time in another precision
     return Accelerator(cpu=device_of(config.device) == "cpu", mixed_precision="bf16" if config.precision == "bfloat16" else "no")
 
-# %% ../nbs/10_training.ipynb #87c4619b
+# %% ../nbs/10_training.ipynb #e9218d05
 def full(x: torch.Tensor) -> torch.Tensor:
     "float32 of a bfloat16 tensor; other types stay."
     return x.float() if x.dtype == torch.bfloat16 else x
@@ -165,17 +165,7 @@ def penalty(
         r1 = r1_penalty(real, discriminator(real, batch.labels))
     return config.r1_weight * config.r1_every * r1, r1
 
-# %% ../nbs/10_training.ipynb #796d87a5
-def compile_networks(
-    state: TrainingState,  # whose generator and discriminator are compiled in place
-):
-    "Compiles the networks for training; raises `InputError` where there is no compiler."
-    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))): raise InputError("compile is True, and there is no C++ compiler here: install one, or set compile to False")
-    G, D = state.generator, state.discriminator
-    D.features = torch.compile(D.features)
-    for network in (G, D.decode_whole, D.decode_crop): network.compile()
-
-# %% ../nbs/10_training.ipynb #ed6daa10
+# %% ../nbs/10_training.ipynb #f058f164
 @contextmanager
 def frozen(network):
     "A context in which a network's parameters get no gradient."
@@ -190,7 +180,7 @@ def average_gradients(network, accelerator: Accelerator):
     flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
     for g, mean in zip(gradients, flat.split([g.numel() for g in gradients])): g.copy_(mean.view_as(g))
 
-# %% ../nbs/10_training.ipynb #96108dae
+# %% ../nbs/10_training.ipynb #4e5aa23f
 def training_step(
     state: TrainingState,       # networks and optimizers, changed in place
     batch: Batch,               # this iteration's
@@ -227,7 +217,7 @@ def update(network, optimizer, accelerator: Accelerator):
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
-# %% ../nbs/10_training.ipynb #94762c94
+# %% ../nbs/10_training.ipynb #fce08e1f
 @torch.no_grad()
 def update_average(
     ema,           # the averaged network, changed in place
@@ -238,7 +228,7 @@ def update_average(
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for average, buffer in zip(ema.buffers(), network.buffers()): average.copy_(buffer)
 
-# %% ../nbs/10_training.ipynb #5a82a0e5
+# %% ../nbs/10_training.ipynb #92b666f9
 class Writer:
     "Calls functions in another thread, one after the other; use it as a context, whose end waits for the last."
     def __enter__(self):
@@ -263,7 +253,7 @@ def on_cpu(
     "A copy that does not change when training goes on."
     return tree_map(lambda x: x.detach().to("cpu", copy=True) if isinstance(x, torch.Tensor) else x, state)
 
-# %% ../nbs/10_training.ipynb #174c8fd9
+# %% ../nbs/10_training.ipynb #643f17a9
 def save_checkpoint(
     folder: Path,          # the run folder
     state: TrainingState,  # what to save
@@ -282,7 +272,7 @@ def diverged(iteration): return InputError(
     f"training diverged at iteration {iteration}: a loss or a weight is not finite. The last good checkpoint is kept. "
     "Try a smaller learning rate, a larger batch_size, precision='float32', or a larger r1_weight")
 
-# %% ../nbs/10_training.ipynb #7a264af0
+# %% ../nbs/10_training.ipynb #8a3cf291
 def save_generator(
     path: Path,      # the safetensors file to write
     network,         # a generator
@@ -294,7 +284,7 @@ def save_generator(
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with replacing(path) as part: save_file(tensors, part, metadata)
 
-# %% ../nbs/10_training.ipynb #4d22aa77
+# %% ../nbs/10_training.ipynb #8f3106ad
 def read_checkpoint(
     folder: Path,      # the run folder
     config: Config,    # the settings of the run that wants to go on
@@ -312,7 +302,7 @@ def read_checkpoint(
     if content["data"] != fingerprint: raise InputError(f"{path} is of a run on other data: {advice}")
     return content["state"]
 
-# %% ../nbs/10_training.ipynb #765f2e32
+# %% ../nbs/10_training.ipynb #8a817e23
 @contextmanager
 def stop_signals():
     "A context whose value, a `threading.Event`, is set by SIGINT or SIGTERM instead of ending the process."
@@ -325,14 +315,14 @@ def stop_signals():
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
 
-# %% ../nbs/10_training.ipynb #92eae444
+# %% ../nbs/10_training.ipynb #a913bf3a
 def orphaned(
     parent: int,  # process number of the parent when training began
 ) -> bool:
     "Whether this is a notebook's kernel and the program that started it is gone."
     return "JPY_PARENT_PID" in os.environ and os.getppid() != parent
 
-# %% ../nbs/10_training.ipynb #3666656b
+# %% ../nbs/10_training.ipynb #7206f643
 @torch.no_grad()
 def sample_grid(
     generator,             # a generator
@@ -345,7 +335,7 @@ def sample_grid(
     latent = torch.randn(per_class, config.latent_dim, generator=keyed_generator(config.seed, "samples")).to(device)
     return torch.stack([to_uint8(generator(latent, torch.full((per_class,), c, device=device))) for c in range(n_classes)])
 
-# %% ../nbs/10_training.ipynb #ebf77672
+# %% ../nbs/10_training.ipynb #5af64175
 def log_metrics(
     folder: Path,          # the run folder
     state: TrainingState,  # whose running sums are read, and cleared
@@ -378,7 +368,7 @@ def keep_metrics_until(folder: Path, iteration: int):
     if kept != lines:
         with replacing(path) as part: part.write_text("".join(kept))
 
-# %% ../nbs/10_training.ipynb #5abd0dc9
+# %% ../nbs/10_training.ipynb #88fb7f45
 def due(
     iteration: int,   # iterations done
     iterations: int,  # of the whole run
@@ -387,7 +377,7 @@ def due(
     "Whether an iteration completes one of `parts` equal parts of the run."
     return iteration * parts // iterations > (iteration - 1) * parts // iterations
 
-# %% ../nbs/10_training.ipynb #773ea70d
+# %% ../nbs/10_training.ipynb #0dcf5147
 def prepare_run(
     folder: Path,          # the run folder
     config: Config,        # its settings
@@ -410,7 +400,7 @@ def prepare_run(
         keep_metrics_until(folder, state.iteration if saved else -1)
     except OSError as error: raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 
-# %% ../nbs/10_training.ipynb #dc576472
+# %% ../nbs/10_training.ipynb #185d145e
 def train(
     config: Config,         # every setting
     patches: Patches,       # the data, on any device
@@ -424,7 +414,7 @@ def train(
     patches, classes, writes = patches.to(device), patches.classes, accelerator.is_main_process
     state = TrainingState(config, len(classes), device)
     prepare_run(folder, config, patches, state, writes)
-    if config.compile: compile_networks(state)
+    if config.compile: compile_networks(state.generator, state.discriminator)
     sampler = BatchSampler(patches.labels, config.batch_size, config.balanced, config.seed)
     begun, logged, parent = time.perf_counter() - state.seconds, time.perf_counter(), os.getppid()
 
