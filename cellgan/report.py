@@ -34,7 +34,9 @@ def metrics_figure(
     names = dict(loss_d="discriminator", loss_g="generator", real_score="real", fake_score="generated")
     fig, axes = plt.subplots(1, len(panels), figsize=(12, 2.3), layout="constrained")
     for ax, (title, columns) in zip(axes, panels.items()):
-        for column, colour in zip(columns, ("#2a9d8f", "#c8553d")): ax.plot(metrics.kimg, metrics[column].astype(float), color=colour, lw=1.2, label=names.get(column))
+        for column, colour in zip(columns, ("#2a9d8f", "#c8553d")):
+            known = metrics[column].astype(float).dropna()  # lazy R1 may fall between two log steps
+            ax.plot(metrics.kimg[known.index], known, color=colour, lw=1.2, label=names.get(column))
         ax.set_title(title, fontsize=9); ax.set_xlabel("thousand images seen", fontsize=8); ax.tick_params(labelsize=8)
         if len(columns) > 1: ax.legend(fontsize=7)
     plt.close(fig)  # shown once, as the value of the cell
