@@ -1,11 +1,10 @@
-"""Trains CellGAN at 256x256 on the CRIC patches, in as many calls as the machine allows, with torch and this package alone.
+"""Trains CellGAN at 256x256 on CRIC fields, in as many calls as the machine allows, with torch and this package alone.
 
-    python outputs/reference/cric-256/train.py pack PATH_TO_CRIC          # once, where the fields are: data/cric-256.safetensors
-    python outputs/reference/cric-256/train.py train --minutes 9          # again and again, where the GPU is
-    python outputs/reference/cric-256/train.py publish                    # writes the files of this folder
+    python outputs/reference/cric-256/train.py train data/cric --minutes 9    # again and again, where the GPU is
+    python outputs/reference/cric-256/train.py publish data/cric              # writes the files of this folder
 
-Every fifth field is kept out. `train` goes on from the checkpoint in outputs/cric-256/. More settings as `name=value`, such
-as `iterations=20000 batch_size=64`; say the same ones each time.
+The folder is in the CRIC layout. Every fifth field is kept out. `train` goes on from the checkpoint in outputs/cric-256/.
+Settings that differ from the preset `fast` follow as `name=value`, the same ones each time: `iterations=20000 batch_size=64`.
 """
 
 import argparse
@@ -21,47 +20,45 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
-os.chdir(ROOT)
 
 import torch
 
 from cellgan.config import Config, make_config
-from cellgan.data import load_patches, read_cache, save_grid, write_cache
+from cellgan.data import load_patches, save_grid
 from cellgan.files import read_weights_only
 from cellgan.generator import make_generator
 from cellgan.synthesis import load_synthesizer
 from cellgan.training import save_generator, train
 
-HERE, RUN, PACKED = Path(__file__).resolve().parent, ROOT / "outputs/cric-256", ROOT / "data/cric-256.safetensors"
+HERE, RUN = Path(__file__).resolve().parent, ROOT / "outputs/cric-256"
 
 
-def pack(source, config):
-    "Cuts the patches and keeps those of four fields in five."
-    patches = load_patches(source, config.image_size, field_of_view=config.field_of_view)
+def known_fields(folder, config):
+    "The patches of four fields in five."
+    patches = load_patches(folder, config.image_size, field_of_view=config.field_of_view)
     kept = patches.subset(patches.groups % 5 != 4)
-    write_cache(kept, PACKED)
-    print(f"{PACKED}: {PACKED.stat().st_size / 2**20:.1f} MiB, {kept.counts()}, {len(patches) - len(kept)} patches kept out")
+    print(f"{kept.counts()}, {len(patches) - len(kept)} patches kept out", flush=True)
+    return kept
 
 
-def go_on(config, minutes):
+def go_on(patches, config, minutes):
     "Trains until the time is over, then saves as after Ctrl-C."
     if minutes:
         timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
         timer.daemon = True
         timer.start()
-    begun = time.perf_counter()
-    try: train(config, read_cache(PACKED))
+    begun, gpu = time.perf_counter(), torch.cuda.is_available()
+    try: train(config, patches)
     except KeyboardInterrupt as stopped: print(stopped)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0
-    print(json.dumps(dict(gpu=gpu, torch=torch.__version__, minutes=(time.perf_counter() - begun) / 60, peak_GiB=memory)))
-    print((RUN / "metrics.jsonl").read_text().splitlines()[-1:])
+    print(json.dumps(dict(gpu=torch.cuda.get_device_name() if gpu else "none", torch=torch.__version__,
+                          minutes=(time.perf_counter() - begun) / 60, peak_GiB=torch.cuda.max_memory_allocated() / 2**30 if gpu else None)))
+    print(*(RUN / "metrics.jsonl").read_text().splitlines()[-1:])
 
 
-def publish(per_class=8):
+def publish(classes, per_class=8):
     "The averaged generator in half precision, the metrics, and the class grid over the images seen."
     saved = read_weights_only(RUN / "checkpoint.pt")
-    config, classes = Config(**saved["config"]), read_cache(PACKED).classes
+    config = Config(**saved["config"])
     generator = make_generator(config, len(classes))
     generator.load_state_dict(saved["state"]["ema"])
     save_generator(HERE / "generator.safetensors", generator.half(), config, classes)
@@ -72,19 +69,24 @@ def publish(per_class=8):
     print(sorted(path.name for path in HERE.iterdir()))
 
 
+def value(text):
+    "A setting's value from the command line."
+    try: return ast.literal_eval(text)
+    except (ValueError, SyntaxError): return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("pack", "train", "publish"))
-    parser.add_argument("source", nargs="?", help="pack: the folder with classifications.csv")
+    parser.add_argument("what", choices=("train", "publish"))
+    parser.add_argument("folder", help="with classifications.csv and the fields")
+    parser.add_argument("settings", nargs="*", help="name=value")
     parser.add_argument("--minutes", type=float, help="train: stop and save after so long")
-    words, settings = parser.parse_known_args()
-    if words.what != "pack" and words.source: settings.insert(0, words.source)
-    named = dict(setting.split("=", 1) for setting in settings)
-    def value(text):
-        try: return ast.literal_eval(text)
-        except (ValueError, SyntaxError): return text
-    config = make_config("fast", run=RUN.name, data="cric", **{"balanced": True, **{name: value(text) for name, text in named.items()}})
-    dict(pack=lambda: pack(words.source, config), train=lambda: go_on(config, words.minutes), publish=publish)[words.what]()
+    words = parser.parse_intermixed_args()
+    settings = {name: value(text) for name, text in (setting.split("=", 1) for setting in words.settings)}
+    config = make_config("fast", **{"run": RUN.name, "data": "cric", "balanced": True, **settings})
+    patches = known_fields(words.folder, config)
+    if words.what == "train": go_on(patches, config, words.minutes)
+    else: publish(patches.classes)
 
 
 if __name__ == "__main__": main()
