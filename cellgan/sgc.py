@@ -32,9 +32,8 @@ class SGC(nn.Module):
         low: torch.Tensor,   # (N, low_channels, H, W)
         high: torch.Tensor,  # (N, high_channels, H', W')
     ) -> torch.Tensor:       # (N, high_channels, H', W')
-        context = (low * self.attention_map(low)).sum((2, 3))
-        hidden = F.leaky_relu(F.linear(context, self.squeeze.weight.flatten(1)), 0.2)
-        return high + F.linear(hidden, self.expand.weight.flatten(1))[:, :, None, None]
+        context = (low * self.attention_map(low)).sum((2, 3), keepdim=True)
+        return high + self.expand(F.leaky_relu(self.squeeze(context), 0.2))
 
 # %% ../nbs/05_sgc.ipynb #ecf0e7ce
 class SLE(nn.Module):
@@ -51,9 +50,7 @@ class SLE(nn.Module):
     def gate(self,
         low: torch.Tensor,  # (N, low_channels, H, W)
     ) -> torch.Tensor:      # (N, high_channels, 1, 1), between 0 and 1
-        pooled = F.adaptive_avg_pool2d(low, 4).flatten(1)
-        hidden = F.leaky_relu(F.linear(pooled, self.squeeze.weight.flatten(1)), 0.1)
-        return F.linear(hidden, self.expand.weight.flatten(1)).sigmoid()[:, :, None, None]
+        return self.expand(F.leaky_relu(self.squeeze(F.adaptive_avg_pool2d(low, 4)), 0.1)).sigmoid()
 
     def forward(self,
         low: torch.Tensor,   # (N, low_channels, H, W)

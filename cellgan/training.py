@@ -9,7 +9,7 @@ __all__ = ['Batch', 'draw_batch', 'lazy_pace', 'TrainingState', 'set_learning_ra
            'orphaned', 'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
 
 # %% ../nbs/10_training.ipynb #e568a14a
-import copy, json, math, os, shutil, signal, threading, time
+import copy, json, math, os, signal, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -142,7 +142,6 @@ def discriminator_loss(
     with autocast():
         at_16, at_8 = discriminator.features(torch.cat([real, fake]))
         logits = discriminator.logits(at_8, torch.cat([batch.labels, batch.labels]))
-        scores = discriminator.class_scores(at_8[:n])
         whole = discriminator.decode_whole(at_8[:redrawn])
         part = discriminator.decode_crop(crop_features(at_16[:redrawn], *batch.crop))
     real_logits, fake_logits = full(logits).split(n)
@@ -150,6 +149,7 @@ def discriminator_loss(
                  real_score=real_logits.mean(), fake_score=fake_logits.mean())
     loss = parts["loss_d"] + parts["recon"]
     if config.class_contrast:
+        with autocast(): scores = discriminator.class_scores(at_8[:n])
         parts["contrast"] = class_contrast(full(scores), batch.labels)
         loss = loss + config.class_contrast * parts["contrast"]
     return loss, parts
