@@ -175,6 +175,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'cellgan.mapping.MappingNetwork.forward': ('mapping.html#mappingnetwork.forward', 'cellgan/mapping.py'),
                                  'cellgan.mapping.spectral_norm': ('mapping.html#spectral_norm', 'cellgan/mapping.py'),
                                  'cellgan.mapping.weights_fixed': ('mapping.html#weights_fixed', 'cellgan/mapping.py')},
+            'cellgan.memory': {'cellgan.memory.keep_memory': ('memory.html#keep_memory', 'cellgan/memory.py')},
             'cellgan.outputs': { 'cellgan.outputs.OutputFolder': ('outputs.html#outputfolder', 'cellgan/outputs.py'),
                                  'cellgan.outputs.OutputFolder.listdir': ('outputs.html#outputfolder.listdir', 'cellgan/outputs.py'),
                                  'cellgan.outputs.OutputFolder.pretty_path': ( 'outputs.html#outputfolder.pretty_path',
