@@ -59,6 +59,7 @@ class Compiled:
         backend: str = "inductor",  # torch.compile's
     ):
         plain, self.network = without_parametrizations(network), network
+        torch._dynamo.config.recompile_limit = 64  # counted over all networks, since they share the code below
         def call(weights, *inputs): return functional_call(plain, weights, inputs)
         self.call = torch.compile(call, backend=backend)
 
