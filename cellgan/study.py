@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['CHANGED', 'plain', 'parameters', 'imported', 'code_version', 'data_version', 'default_data', 'describe',
            'describe_all', 'folder_of', 'lock', 'failures', 'at_rest', 'state', 'look', 'states', 'kernel_with',
-           'attempt', 'Worker', 'alive', 'shares', 'make_executor', 'prepare', 'run_study', 'collect', 'why_failed',
-           'over_seeds']
+           'attempt', 'Worker', 'alive', 'shares', 'make_executor', 'at_work', 'prepare', 'run_study', 'collect',
+           'why_failed', 'over_seeds']
 
 # %% ../nbs/50_study.ipynb #0f4a3bc9
-import ast, fcntl, hashlib, inspect, json, math, os, shutil, time
+import ast, fcntl, hashlib, inspect, json, math, os, shutil, subprocess, time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -254,6 +254,16 @@ def make_executor(
                                      **dict(gpus_per_node=gpus) if gpus else {}, **dict(slurm_partition=partition) if partition else {})
     return executor
 
+# %% ../nbs/50_study.ipynb #41c9c058
+def at_work(
+    crew: dict,   # place -> submitit's job
+    engine: str,  # "local" or "slurm"
+) -> dict:        # those that have not ended
+    "The workers that are running, or waiting in the queue."
+    if engine == "local": return {i: job for i, job in crew.items() if not job.done()}
+    queue = subprocess.run(["squeue", "--me", "--noheader", "--format=%i"], capture_output=True, text=True)
+    return {i: job for i, job in crew.items() if queue.returncode or job.job_id in queue.stdout.split()}
+
 # %% ../nbs/50_study.ipynb #b20175cc
 def prepare(
     folder: Path,       # a run's folder
@@ -282,7 +292,7 @@ def run_study(
     resources = shares(workers, gpus) if engine == "local" else [dict(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))] * workers
     executor = make_executor(run_folder(study)/"jobs", engine, gpus, threads, partition, minutes)
     for folder, description in zip(places, descriptions): prepare(folder, description)
-    folders, crew, left = tuple(dict.fromkeys(places)), {}, workers + retries * len(runs) + 1
+    folders, crew, left = tuple(dict.fromkeys(places)), {}, workers + retries * len(runs)
     starter = os.getpid() if engine == "local" else 0
     def count(): return pd.Series([state(f, retries) for f in folders]).value_counts()
     begun = count()
@@ -293,11 +303,13 @@ def run_study(
                 bar.n = int(now.get("finished", 0) + now.get("failed", 0))
                 bar.set_postfix(now.to_dict())
                 free, running = now.get("waiting", 0) + now.get("interrupted", 0), now.get("running", 0)
-                crew = {i: job for i, job in crew.items() if not job.done()}
+                crew = at_work(crew, engine)
                 if not (free or running) or (free and not crew and not left): break
                 if free and left and len(crew) < min(workers, free + running):
-                    i, left = min(set(range(workers)) - set(crew)), left - 1 if descriptions == describe_all(runs) else 0
-                    if left: crew[i] = executor.submit(Worker(folders, retries, resources[i], starter))
+                    if descriptions != describe_all(runs): left = 0
+                    else:
+                        i, left = min(set(range(workers)) - set(crew)), left - 1
+                        crew[i] = executor.submit(Worker(folders, retries, resources[i], starter))
                 time.sleep(0.5)
         except BaseException:
             for job in crew.values(): job.cancel()
