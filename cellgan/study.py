@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CHANGED', 'plain', 'parameters', 'imported', 'code_version', 'data_version', 'default_data', 'describe',
            'describe_all', 'folder_of', 'lock', 'failures', 'at_rest', 'state', 'look', 'states', 'kernel_with',
-           'attempt', 'Worker', 'alive', 'shares', 'make_executor', 'at_work', 'prepare', 'run_study', 'collect',
-           'why_failed', 'over_seeds']
+           'attempt', 'Worker', 'alive', 'visible_gpus', 'shares', 'make_executor', 'at_work', 'prepare', 'run_study',
+           'collect', 'why_failed', 'over_seeds']
 
 # %% ../nbs/50_study.ipynb #0f4a3bc9
 import ast, fcntl, hashlib, inspect, json, math, os, shutil, subprocess, time
@@ -20,7 +20,6 @@ from submitit import AutoExecutor
 from submitit.helpers import Checkpointable
 from tqdm.auto import tqdm
 from .config import InputError, project_root, run_folder
-from .data import content_hash, files_below, find_data
 from .files import replacing
 from .phantom import available_cores
 
@@ -72,6 +71,7 @@ def data_version(
 ) -> str:       # "phantom", or hexadecimal
     "Hash of all files below a folder; raises `InputError` where there is none."
     if data == "phantom": return data
+    from cellgan.data import content_hash, files_below, find_data
     folder = find_data(data)
     return hashlib.sha256(json.dumps([[str(f.relative_to(folder)), content_hash(f)] for f in files_below(folder)]).encode()).hexdigest()
 
@@ -226,14 +226,18 @@ def alive(
     return True
 
 # %% ../nbs/50_study.ipynb #5ea4a5a9
+def visible_gpus() -> list:
+    "The names of the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` has them."
+    import torch
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+    return [name for name in named.split(",") if name]
+
 def shares(
     workers: int,  # at the same time
     gpus: int,     # for each
 ) -> list:         # environment variables, a dict a worker
     "This machine's cores and GPUs, shared out; raises `InputError` where there are not enough GPUs."
-    import torch
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
-    there, threads = [name for name in named if name], str(max(1, available_cores() // workers))
+    there, threads = visible_gpus() if gpus else [], str(max(1, available_cores() // workers))
     if gpus * workers > len(there): raise InputError(f"gpus is {gpus} and workers {workers}: this machine has {len(there)} GPUs, and a run needs its own")
     return [dict(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, CUDA_VISIBLE_DEVICES=",".join(there[i * gpus:(i + 1) * gpus])) for i in range(workers)]
 
