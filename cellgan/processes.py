@@ -6,33 +6,31 @@
 __all__ = ['settings', 'main', 'launch']
 
 # %% ../nbs/15_processes.ipynb #9bccbbb6
-import argparse, ast, signal, sys, uuid
-from dataclasses import fields
+import ast, signal, sys, uuid
+from dataclasses import asdict
 from pathlib import Path
 from accelerate.state import PartialState
-from .config import Config, InputError, check_type, make_config, run_folder
+from .config import Config, InputError, make_config, run_folder
 from .data import load_patches
 from .training import train
 
 # %% ../nbs/15_processes.ipynb #61017c44
 def settings(
-    words: list,  # of a command line: "--run", "mine", "--sgc", "False"
-) -> dict:        # fields of `Config`
-    "Settings from a command line; raises `InputError` for a value of the wrong type."
-    parser, types = argparse.ArgumentParser(prog="cellgan.processes"), {f.name: f.type for f in fields(Config)}
-    for name in types: parser.add_argument(f"--{name}")
-    said = {k: v for k, v in vars(parser.parse_args(words)).items() if v is not None}
-    def parse(name, text):
-        if types[name] is str: return text
-        try: value = ast.literal_eval(text)
-        except (SyntaxError, ValueError): value = text
-        return check_type(name, value, types[name])
-    return {name: parse(name, text) for name, text in said.items()}
+    words: list,  # of a command line: "run=mine", "sgc=False"
+) -> dict:        # settings and their values
+    "Settings from a command line, read as papermill reads its parameters; raises `InputError` for a word of another form."
+    def parse(text):
+        try: return ast.literal_eval(text)
+        except (SyntaxError, ValueError): return text
+    pairs = [word.partition("=") for word in words]
+    for name, equals, _ in pairs:
+        if not equals: raise InputError(f"{name} is not a setting and its value: write run=mine preset=fast, and so on")
+    return {name: parse(text) for name, _, text in pairs}
 
 def main(words=None):
     "Trains in this process, one of those that torchrun or accelerate started."
     said = settings(sys.argv[1:] if words is None else words)
-    config = make_config(said.pop("preset", "demo"), **said)
+    config = make_config(**said)
     train(config, load_patches(config.data, config.image_size, config.phantom_patches, field_of_view=config.field_of_view))
     PartialState().destroy_process_group()
 
@@ -43,7 +41,7 @@ def launch(
     "Trains in `config.processes` processes of this machine; raises `InputError` where one of them failed."
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-    words = [word for f in fields(config) for word in (f"--{f.name}", str(getattr(config, f.name)))]
+    words = [f"{name}={value}" for name, value in asdict(config).items()]
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     processes = LaunchConfig(1, 1, config.processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0)
     try: elastic_launch(processes, sys.executable)("-u", "-m", "cellgan.processes", *words)

@@ -191,10 +191,12 @@ def attempt(
     executed, told = folder/f"{run['notebook']}.ipynb", run["parameters"] | dict(run=folder.relative_to(root/"outputs").as_posix())
     try:
         papermill.execute_notebook(str(root/"nbs"/executed.name), str(executed), told, cwd=str(root), progress_bar=False,
-                                   kernel_manager_class=kernel_with(descriptor))
+                                   kernel_manager_class=kernel_with(descriptor), start_timeout=600)  # a busy machine takes its time
     except Exception as error:
         if getattr(error, "ename", "") == "KeyboardInterrupt": return False
-        os.replace(executed, folder/f"failed-{len(failures(folder)) + 1}.ipynb")
+        failed, why = folder/f"failed-{len(failures(folder)) + 1}.ipynb", error if not hasattr(error, "ename") else error.evalue
+        failed.with_suffix(".txt").write_text(f"{getattr(error, 'ename', type(error).__name__)}: {why}")
+        os.replace(executed, failed)
     else:
         with replacing(folder/"done.json") as part: part.write_text(json.dumps(dict(seconds=round(time.time() - begun, 1))))
     return True
@@ -215,7 +217,10 @@ class Worker(Checkpointable):
         while (free := self.free()) and alive(self.starter):
             with lock(free[0]) as descriptor:
                 if descriptor is None or at_rest(free[0], self.retries) not in ("waiting", "interrupted"): continue  # another was faster
-                if not attempt(free[0], descriptor): return
+                stopped = not attempt(free[0], descriptor)
+            if stopped:
+                if not self.starter: time.sleep(600)  # the cluster said so: it ends the job itself and puts it back into the queue
+                return
 
 def alive(
     process: int,  # its number; 0: always
@@ -314,7 +319,7 @@ def run_study(
                     else:
                         i, left = min(set(range(workers)) - set(crew)), left - 1
                         crew[i] = executor.submit(Worker(folders, retries, resources[i], starter))
-                time.sleep(0.5)
+                time.sleep(0.5 if engine == "local" else 2)
         except BaseException:
             for job in crew.values(): job.cancel()
             raise
@@ -333,11 +338,8 @@ def collect(
 def why_failed(
     folder: Path,  # a run's folder
 ) -> str:          # "" where nothing failed
-    "The last line of the last failed attempt's error."
-    if not failures(folder): return ""
-    cells = json.loads(failures(folder)[-1].read_text())["cells"]
-    errors = [f"{o['ename']}: {o['evalue']}" for c in cells for o in c.get("outputs", []) if o["output_type"] == "error"]
-    return errors[-1] if errors else "the kernel died"
+    "The error of the last failed attempt."
+    return failures(folder)[-1].with_suffix(".txt").read_text() if failures(folder) else ""
 
 # %% ../nbs/50_study.ipynb #b1379929
 def over_seeds(
