@@ -79,6 +79,7 @@ class Config:
     phantom_patches: int = 14_477           # patches in the built-in data set; the paper's data set has as many
     field_of_view: int = 128                # CRIC fields: pixels a side that are cut around a nucleus, then resized to image_size
     device: str = "auto"                    # "auto", "cpu", "cuda", "cuda:1", "mps"
+    processes: int = 1                      # processes that train.ipynb starts; torchrun and accelerate bring their own number
     seed: int = 0                           # of weights, sampling and noise
     resume: bool = True                     # go on from the run's checkpoint where there is one
 
@@ -113,10 +114,10 @@ def check(config: Config):
     def require(name, ok, right):
         if not ok: raise InputError(f"{name} is {getattr(config, name)!r}: use {right}")
     for name, allowed in choices.items(): require(name, getattr(config, name) in allowed, "one of " + ", ".join(allowed))
-    require("run", re.fullmatch(r"\w[\w.-]*", config.run), "letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    require("run", re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", config.run), "letters, digits, '-', '_' and '.', beginning with a letter or digit; '/' between folders")
     require("device", re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device), "auto, cpu, cuda, cuda:N or mps")
     require("image_size", config.image_size in (32, 64, 128, 256, 512, 1024), "a power of two from 32 to 1024")
-    for name in ("width", "latent_dim", "batch_size", "iterations", "r1_every", "phantom_patches", "field_of_view"):
+    for name in ("width", "latent_dim", "batch_size", "iterations", "r1_every", "phantom_patches", "field_of_view", "processes"):
         require(name, getattr(config, name) >= 1, "a whole number from 1")
     for name in ("seed", "ema_start", "r1_weight", "class_contrast"): require(name, getattr(config, name) >= 0, "a number from 0")
     for name in ("generator_lr", "discriminator_lr", "logit_scale"): require(name, getattr(config, name) > 0, "a number above 0")

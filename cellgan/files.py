@@ -9,7 +9,6 @@ __all__ = ['replacing', 'remove_parts', 'read_weights_only']
 import os
 from contextlib import contextmanager
 from pathlib import Path
-import torch
 from .config import InputError
 
 # %% ../nbs/01_files.ipynb #6db48b94
@@ -36,6 +35,7 @@ def read_weights_only(
     path: str | Path,  # a file written by `torch.save`
 ):                     # what was saved, on the CPU
     "The contents of a torch file without running code from it; raises `InputError` where it cannot be read."
+    import torch  # takes seconds, which a program that only writes files should not wait for
     path = Path(path)
     if not path.is_file(): raise InputError(f"{path} is not a file")
     try: return torch.load(path, map_location="cpu", weights_only=True)

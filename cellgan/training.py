@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Batch', 'draw_batch', 'lazy_pace', 'TrainingState', 'set_learning_rates', 'device_of', 'make_accelerator', 'full',
-           'discriminator_loss', 'penalty', 'frozen', 'average_gradients', 'training_step', 'update', 'update_average',
-           'Writer', 'on_cpu', 'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint', 'stop_signals',
-           'orphaned', 'sample_grid', 'log_metrics', 'add_metrics', 'keep_metrics_until', 'due', 'prepare_run', 'train']
+           'redrawn', 'discriminator_loss', 'penalty', 'frozen', 'average_gradients', 'training_step', 'update',
+           'update_average', 'Writer', 'on_cpu', 'save_checkpoint', 'diverged', 'save_generator', 'read_checkpoint',
+           'stop_signals', 'orphaned', 'agreed', 'sample_grid', 'log_metrics', 'add_metrics', 'average_metrics',
+           'keep_metrics_until', 'due', 'prepare_run', 'train']
 
 # %% ../nbs/10_training.ipynb #e568a14a
 import copy, json, math, os, signal, threading, time
@@ -41,6 +42,8 @@ class Batch:
     augment_real: torch.Tensor    # (B, 5) for `augment`
     augment_fake: torch.Tensor    # (B, 5)
     crop: tuple                   # row and column of the redrawn crop, 0 to 8
+    process: int = 0              # whose share of the whole batch this is
+    processes: int = 1            # how many share it, an image each in turn
 
 def draw_batch(
     patches: Patches,                # on the device
@@ -59,7 +62,7 @@ def draw_batch(
     def share(x): return x[process::processes].to(device, non_blocking=True)
     indices = indices[process::processes]
     real = take(patches, indices, flips[process::processes]).contiguous(memory_format=torch.channels_last)
-    return Batch(real, patches.labels[indices.to(device)], share(latent), share(augment_real), share(augment_fake), crop)
+    return Batch(real, patches.labels[indices.to(device)], share(latent), share(augment_real), share(augment_fake), crop, process, processes)
 
 # %% ../nbs/10_training.ipynb #6ca8dd5c
 def lazy_pace(
@@ -130,6 +133,15 @@ def full(x: torch.Tensor) -> torch.Tensor:
     "float32 of a bfloat16 tensor; other types stay."
     return x.float() if x.dtype == torch.bfloat16 else x
 
+def redrawn(
+    batch: Batch,    # this process's share
+    config: Config,  # reconstruction_share
+) -> tuple:          # how many of its images the decoders redraw, and the weight of their loss
+    "The first images of the whole batch are redrawn; the mean over processes of the weighted losses is the loss over all of them."
+    everywhere = math.ceil(config.reconstruction_share * len(batch.real) * batch.processes)
+    here = len(range(batch.process, everywhere, batch.processes))
+    return max(1, here), here * batch.processes / everywhere  # a process without any redraws one for nothing, to have the same gradients
+
 def discriminator_loss(
     discriminator,             # a `Discriminator`
     batch: Batch,              # this iteration's
@@ -139,14 +151,14 @@ def discriminator_loss(
 ) -> tuple:                    # the loss (scalar) and its parts (dict of scalars)
     "What the discriminator minimises (paper, equation 2)."
     n, real = len(batch.real), augment(batch.real, batch.augment_real) if config.augment else batch.real
-    redrawn = math.ceil(config.reconstruction_share * n)
+    first, weight = redrawn(batch, config)
     with autocast():
         at_16, at_8 = discriminator.features(torch.cat([real, fake]))
         logits = discriminator.logits(at_8, torch.cat([batch.labels, batch.labels]))
-        whole = discriminator.decode_whole(at_8[:redrawn])
-        part = discriminator.decode_crop(crop_features(at_16[:redrawn], *batch.crop))
+        whole = discriminator.decode_whole(at_8[:first])
+        part = discriminator.decode_crop(crop_features(at_16[:first], *batch.crop))
     real_logits, fake_logits = full(logits).split(n)
-    parts = dict(loss_d=hinge_discriminator(real_logits, fake_logits), recon=reconstruction_loss(full(whole), full(part), real[:redrawn], *batch.crop),
+    parts = dict(loss_d=hinge_discriminator(real_logits, fake_logits), recon=weight * reconstruction_loss(full(whole), full(part), real[:first], *batch.crop),
                  real_score=real_logits.mean(), fake_score=fake_logits.mean())
     loss = parts["loss_d"] + parts["recon"]
     if config.class_contrast:
@@ -298,7 +310,7 @@ def read_checkpoint(
     if not path.exists(): return None
     content, advice = read_weights_only(path), "choose another run, or set resume to False to start anew"
     if not isinstance(content, dict) or set(content) != {"state", "config", "data"}: raise InputError(f"{path} is not a checkpoint of this project: {advice}")
-    free = ("run", "preset", "iterations", "device", "resume")
+    free = ("run", "preset", "iterations", "device", "resume", "processes")
     for name, now in asdict(config).items():
         then = content["config"].get(name)
         if name not in free and then != now: raise InputError(f"{path} is of a run with {name}={then!r}, and now {name} is {now!r}: {advice}")
@@ -308,12 +320,12 @@ def read_checkpoint(
 # %% ../nbs/10_training.ipynb #8a817e23
 @contextmanager
 def stop_signals():
-    "A context whose value, a `threading.Event`, is set by SIGINT or SIGTERM instead of ending the process."
+    "A context whose value, a `threading.Event`, is set by SIGINT, SIGTERM or SIGUSR2 instead of ending the process."
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
     try: yield stop
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
@@ -322,8 +334,17 @@ def stop_signals():
 def orphaned(
     parent: int,  # process number of the parent when training began
 ) -> bool:
-    "Whether this is a notebook's kernel and the program that started it is gone."
-    return "JPY_PARENT_PID" in os.environ and os.getppid() != parent
+    "Whether this is a notebook's kernel, or a process of torchrun, and the program that started it is gone."
+    return bool({"JPY_PARENT_PID", "TORCHELASTIC_RUN_ID"} & set(os.environ)) and os.getppid() != parent
+
+def agreed(
+    stop: bool,                # whether this process was asked to stop
+    accelerator: Accelerator,  # its processes
+    iteration: int,            # iterations done
+) -> bool:
+    "Whether any process was asked to stop; several processes ask each other every tenth iteration."
+    if accelerator.num_processes == 1: return stop
+    return iteration % 10 == 0 and accelerator.reduce(torch.tensor(float(stop), device=accelerator.device), "sum").item() > 0
 
 # %% ../nbs/10_training.ipynb #7206f643
 @torch.no_grad()
@@ -344,6 +365,7 @@ def log_metrics(
     state: TrainingState,  # whose running sums are read, and cleared
     config: Config,        # batch_size
     seconds: float,        # since the last line
+    write: bool = True,    # whether this process writes files
 ) -> dict:                 # the line
     "Appends a line to `metrics.jsonl`: means since the last line. Raises `InputError` where one is not finite."
     sums = {name: value.tolist() for name, value in state.sums.items()}
@@ -353,7 +375,8 @@ def log_metrics(
     names = ("loss_d", "loss_g", "recon", "r1", "contrast", "real_score", "fake_score")
     line |= {name: sums[name][0] / sums[name][1] if name in sums else None for name in names}
     if not all(v is None or math.isfinite(v) for v in line.values()): raise diverged(state.iteration)
-    with open(folder/"metrics.jsonl", "a") as file: file.write(json.dumps(line) + "\n")
+    if write:
+        with open(folder/"metrics.jsonl", "a") as file: file.write(json.dumps(line) + "\n")
     state.sums = {}
     return line
 
@@ -362,6 +385,10 @@ def add_metrics(state: TrainingState, parts: dict):
     for name, value in parts.items():
         one = torch.stack([value.float(), torch.ones_like(value, dtype=torch.float32)])
         state.sums[name] = state.sums[name] + one if name in state.sums else one
+
+def average_metrics(state: TrainingState, accelerator: Accelerator):
+    "Makes every process's running sums the mean over processes."
+    if accelerator.num_processes > 1: state.sums = {name: accelerator.reduce(value, "mean") for name, value in state.sums.items()}
 
 def keep_metrics_until(folder: Path, iteration: int):
     "Drops the lines of `metrics.jsonl` that were written after the checkpoint one goes on from."
@@ -410,14 +437,17 @@ def train(
     progress: bool = True,  # show a progress bar
 ) -> Path:                  # the run folder
     "Trains a generator as `config` says; raises `InputError` for bad input or divergence, `KeyboardInterrupt` when stopped, after saving."
-    device, folder = device_of(config.device), run_folder(config.run)
+    accelerator, folder = make_accelerator(config), run_folder(config.run)
+    device, processes = device_of(config.device), accelerator.num_processes
+    if processes > 1: device = accelerator.device  # each its own GPU
+    if config.batch_size % processes: raise InputError(f"batch_size is {config.batch_size}, which {processes} processes cannot share: use a multiple")
     if config.batch_size > len(patches) and not config.balanced: raise InputError(f"batch_size is {config.batch_size}, and there are only {len(patches)} patches: use a smaller one")
     if patches.images.shape[-1] != config.image_size: raise InputError(f"image_size is {config.image_size}, and the patches have {patches.images.shape[-1]} pixels a side")
-    accelerator = make_accelerator(config)
-    if device == "cpu": keep_memory()
+    if accelerator.device.type == "cpu": keep_memory()
     patches, classes, writes = patches.to(device), patches.classes, accelerator.is_main_process
     state = TrainingState(config, len(classes), device)
     prepare_run(folder, config, patches, state, writes)
+    accelerator.wait_for_everyone()
     if config.compile: compile_networks(state.generator, state.discriminator)
     sampler = BatchSampler(patches.labels, config.batch_size, config.balanced, config.seed)
     begun, logged, parent = time.perf_counter() - state.seconds, time.perf_counter(), os.getppid()
@@ -432,20 +462,22 @@ def train(
         if writes and state.iteration == 0: save_samples()
         while state.iteration < config.iterations:
             set_learning_rates(state, config)
-            batch = draw_batch(patches, sampler, config, state.iteration, accelerator.process_index, accelerator.num_processes)
+            batch = draw_batch(patches, sampler, config, state.iteration, accelerator.process_index, processes)
             add_metrics(state, training_step(state, batch, config, accelerator))
             state.iteration, state.seconds = state.iteration + 1, time.perf_counter() - begun
             bar.update()
-            if not writes: continue
             if due(state.iteration, config.iterations, 100):
-                line = log_metrics(folder, state, config, time.perf_counter() - logged)
+                average_metrics(state, accelerator)
+                line = log_metrics(folder, state, config, time.perf_counter() - logged, writes)
                 logged = time.perf_counter()
                 bar.set_postfix({k: f"{line[k]:.2f}" for k in ("loss_d", "loss_g", "recon")} | {"img/s": f"{line['images_per_second']:.0f}"})
-            if due(state.iteration, config.iterations, 20):
+            if due(state.iteration, config.iterations, 20) and writes:
                 save_checkpoint(folder, state, config, patches.fingerprint, writer)
                 save_samples()
-            if stop.is_set() or orphaned(parent):
-                save_checkpoint(folder, state, config, patches.fingerprint, writer)
+            if agreed(stop.is_set() or orphaned(parent), accelerator, state.iteration):
+                average_metrics(state, accelerator)
+                if writes: save_checkpoint(folder, state, config, patches.fingerprint, writer)
                 raise KeyboardInterrupt(f"stopped and saved at iteration {state.iteration} of {config.iterations}: run again to go on from there")
     if writes: save_generator(folder/"generator.safetensors", state.ema, config, classes)
+    accelerator.wait_for_everyone()
     return folder
