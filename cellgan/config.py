@@ -113,7 +113,7 @@ def check(config: Config):
     def require(name, ok, right):
         if not ok: raise InputError(f"{name} is {getattr(config, name)!r}: use {right}")
     for name, allowed in choices.items(): require(name, getattr(config, name) in allowed, "one of " + ", ".join(allowed))
-    require("run", re.fullmatch(r"\w[\w.-]*", config.run), "letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    require("run", re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", config.run), "letters, digits, '-', '_' and '.', beginning with a letter or digit; '/' between folders")
     require("device", re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device), "auto, cpu, cuda, cuda:N or mps")
     require("image_size", config.image_size in (32, 64, 128, 256, 512, 1024), "a power of two from 32 to 1024")
     for name in ("width", "latent_dim", "batch_size", "iterations", "r1_every", "phantom_patches", "field_of_view"):
