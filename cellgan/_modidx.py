@@ -270,6 +270,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'cellgan.study.imported': ('study.html#imported', 'cellgan/study.py'),
                                'cellgan.study.kernel_with': ('study.html#kernel_with', 'cellgan/study.py'),
                                'cellgan.study.lock': ('study.html#lock', 'cellgan/study.py'),
+                               'cellgan.study.look': ('study.html#look', 'cellgan/study.py'),
                                'cellgan.study.make_executor': ('study.html#make_executor', 'cellgan/study.py'),
                                'cellgan.study.over_seeds': ('study.html#over_seeds', 'cellgan/study.py'),
                                'cellgan.study.parameters': ('study.html#parameters', 'cellgan/study.py'),
