@@ -265,6 +265,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'cellgan.study.data_version': ('study.html#data_version', 'cellgan/study.py'),
                                'cellgan.study.default_data': ('study.html#default_data', 'cellgan/study.py'),
                                'cellgan.study.describe': ('study.html#describe', 'cellgan/study.py'),
+                               'cellgan.study.describe_all': ('study.html#describe_all', 'cellgan/study.py'),
                                'cellgan.study.failures': ('study.html#failures', 'cellgan/study.py'),
                                'cellgan.study.folder_of': ('study.html#folder_of', 'cellgan/study.py'),
                                'cellgan.study.imported': ('study.html#imported', 'cellgan/study.py'),
