@@ -114,13 +114,13 @@ _ldm = dict(width=224, beta1=0.9, generator_lr=5e-5, discriminator_lr=5e-5, adve
 BASELINES = {
     "biggan": {
         "paper": _biggan, "fast": _biggan | dict(compile=False),
-        "demo": _biggan | dict(width=8, latent_dim=80, iterations=3000, batch_size=16, generator_spectral_norm=False, generator_lr=2e-4, logit_scale=1.0,
-                               discriminator_steps=1, ema_decay=0.998, ema_start=100),
+        "demo": _biggan | dict(width=6, latent_dim=80, iterations=4500, batch_size=8, generator_spectral_norm=False, generator_lr=3e-4, discriminator_lr=3e-4,
+                               logit_scale=1.0, discriminator_steps=1, ema_decay=0.998, ema_start=100),
     },
     "ldm": {
         "paper": _ldm, "fast": _ldm | dict(compile=False),
-        "demo": _ldm | dict(width=32, autoencoder_width=8, iterations=4000, batch_size=16, generator_lr=1e-3, discriminator_lr=3e-4,
-                            autoencoder_share=0.3, adversarial_weight=0.02, ema_decay=0.998, ema_start=100, solver_steps=12),
+        "demo": _ldm | dict(width=32, autoencoder_width=8, iterations=7500, batch_size=8, generator_lr=1e-3, discriminator_lr=3e-4,
+                            autoencoder_share=0.2, adversarial_weight=0.02, ema_decay=0.998, ema_start=100, solver_steps=12),
     },
 }
 
