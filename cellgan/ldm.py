@@ -107,7 +107,7 @@ class LatentDiffusion(nn.Module):
         labels: torch.Tensor,  # (N,) class numbers, int64
     ) -> torch.Tensor:         # (N, 3, S, S) in [-1, 1]
         x, kind = latent.unflatten(1, self.shape), DDIMScheduler if self.solver == "ddim" else DPMSolverMultistepScheduler
-        more = dict(clip_sample=False, set_alpha_to_one=False) if self.solver == "ddim" else dict(final_sigmas_type="zero")
+        more = dict(clip_sample=False) if self.solver == "ddim" else dict(final_sigmas_type="zero")
         scheduler = kind(**SCHEDULE, timestep_spacing="trailing", **more)
         scheduler.set_timesteps(self.solver_steps)
         for step in scheduler.timesteps: x = scheduler.step(guided(self.unet, x, step.to(x.device), labels, self.none, self.guidance), step, x).prev_sample
