@@ -9,7 +9,7 @@ __all__ = ['StraightLeakyReLU', 'StraightHalving', 'leaky_relu', 'halve', 'DownB
 # %% ../nbs/07_discriminator.ipynb #7f4c7837
 import torch, torch.nn.functional as F
 from torch import nn
-from .config import Config
+from .config import Config, baseline
 from .generator import channels_at, initialise, resolutions
 from .mapping import spectral_norm
 from .upblock import upsample_conv
@@ -142,6 +142,7 @@ class Discriminator(nn.Module):
 def make_discriminator(
     config: Config,  # its settings
     n_classes: int,  # number of classes
-) -> Discriminator:
-    "The discriminator that a `Config` describes, with initial weights from torch's global random state."
+) -> nn.Module:
+    "The discriminator that a `Config` describes, a baseline's too, with initial weights from torch's global random state."
+    if module := baseline(config): return module.make_discriminator(config, n_classes)
     return initialise(Discriminator(n_classes, config.image_size, config.width, config.patchgan, config.logit_scale), config.init)

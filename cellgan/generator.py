@@ -8,7 +8,7 @@ __all__ = ['channels_at', 'resolutions', 'Generator', 'initialise', 'make_genera
 # %% ../nbs/06_generator.ipynb #a3c0347a
 import torch, torch.nn.functional as F
 from torch import nn
-from .config import Config
+from .config import Config, baseline
 from .mapping import MappingNetwork, spectral_norm
 from .sgc import SGC, SLE
 from .upblock import InitialLayer, UpBlock
@@ -84,8 +84,9 @@ def initialise(
 def make_generator(
     config: Config,  # its settings
     n_classes: int,  # number of classes
-) -> Generator:
-    "The generator that a `Config` describes, with initial weights from torch's global random state."
+) -> nn.Module:    # maps (N, its latent_dim) latents and (N,) labels to images
+    "The generator that a `Config` describes, a baseline's too, with initial weights from torch's global random state."
+    if module := baseline(config): return module.make_generator(config, n_classes)
     network = Generator(n_classes, config.image_size, config.width, config.latent_dim, config.mapping,
                         config.sgc, config.sle, config.generator_spectral_norm)
     return initialise(network, config.init)

@@ -27,10 +27,11 @@ def read_metrics(
 def metrics_figure(
     metrics: pd.DataFrame,  # from `read_metrics`
 ):                          # a matplotlib Figure
-    "Losses, scores, regularisers and throughput over the images seen."
+    "Losses, scores, regularisers and throughput over the images seen; a panel for each that the model has."
     import matplotlib.pyplot as plt
     panels = {"hinge loss": ("loss_d", "loss_g"), "mean logit": ("real_score", "fake_score"),
-              "reconstruction (L1)": ("recon",), "R1 penalty": ("r1",), "images a second": ("images_per_second",)}
+              "reconstruction (L1)": ("recon",), "R1 penalty": ("r1",), "denoising (MSE)": ("denoise",), "images a second": ("images_per_second",)}
+    panels = {title: there for title, columns in panels.items() if (there := [c for c in columns if c in metrics and metrics[c].notna().any()])}
     names = dict(loss_d="discriminator", loss_g="generator", real_score="real", fake_score="generated")
     fig, axes = plt.subplots(1, len(panels), figsize=(12, 2.3), layout="constrained")
     for ax, (title, columns) in zip(axes, panels.items()):

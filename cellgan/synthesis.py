@@ -40,7 +40,7 @@ class Synthesizer:
         "Yields the images of `sample`, block by block: uint8 (up to 16, 3, H, W)."
         device = next(self.network.parameters()).device
         for number, part in enumerate(torch.as_tensor(labels, dtype=torch.long).split(self.block)):
-            latent = torch.randn(self.block, self.config.latent_dim, generator=keyed_generator(seed, "latent", number))
+            latent = torch.randn(self.block, self.network.latent_dim, generator=keyed_generator(seed, "latent", number))
             padded = torch.cat([part, part.new_zeros(self.block - len(part))])
             yield to_uint8(self.network(latent.to(device), padded.to(device)))[:len(part)]
 
