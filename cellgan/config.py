@@ -78,6 +78,8 @@ class Config:
     compile: bool = False                   # compile the networks with torch.compile; on a CPU it needs a C++ compiler
     phantom_patches: int = 14_477           # patches in the built-in data set; the paper's data set has as many
     field_of_view: int = 128                # CRIC fields: pixels a side that are cut around a nucleus, then resized to image_size
+    folds: int = 0                          # folds of the data; 0: train on all of it
+    fold: int = 0                           # the fold that training leaves out, from 0; its groups are never seen
     device: str = "auto"                    # "auto", "cpu", "cuda", "cuda:1", "mps"
     seed: int = 0                           # of weights, sampling and noise
     resume: bool = True                     # go on from the run's checkpoint where there is one
@@ -123,6 +125,8 @@ def check(config: Config):
     require("ema_decay", 0 <= config.ema_decay < 1, "a number from 0, below 1")
     require("reconstruction_share", 0 < config.reconstruction_share <= 1, "a number above 0, up to 1")
     require("decay_from", 0 <= config.decay_from <= 1, "a number from 0 to 1")
+    require("folds", config.folds == 0 or config.folds >= 2, "0 to train on everything, or a whole number from 2")
+    require("fold", 0 <= config.fold < max(1, config.folds), f"a whole number from 0 to {max(1, config.folds) - 1}, below folds")
     if config.sgc and config.sle: raise InputError("sgc and sle are both True: SLE takes the place of SGC, so set sgc to False")
 
 # %% ../nbs/00_config.ipynb #cbe925e2
