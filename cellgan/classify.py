@@ -92,7 +92,7 @@ def strong(
     x = F.grid_sample(flips(x, generator), grid, padding_mode="reflection", align_corners=False)
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x = torch.lerp(x, blurred, uniform(-1, 1, 1, 1, 1).clamp(0))  # half stay sharp
-    return x * uniform(0.8, 1.2, 3, 1, 1) + uniform(-0.2, 0.2, 3, 1, 1)
+    return x * uniform(0.85, 1.15, 3, 1, 1) + uniform(-0.1, 0.1, 3, 1, 1)
 
 # %% ../nbs/30_classify.ipynb #3b0bfea7
 def make_optimizer(

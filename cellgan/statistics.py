@@ -102,7 +102,7 @@ def differences_figure(
             ax.plot(100 * row.difference, y, "o", color=colour, ms=7)
             ax.plot(100 * (own - base), np.full(len(own), y + 0.22), ".", color=colour, ms=4, alpha=0.6)
         ax.axvline(0, color="black", lw=0.8)
-        ax.set(xlabel=f"difference in {METRIC_NAMES[metric]} from {baseline} (percentage points)", yticks=range(len(pairs)),
+        ax.set(title=METRIC_NAMES[metric], xlabel=f"difference from {baseline} (percentage points)", yticks=range(len(pairs)),
                yticklabels=[arm if len(set(c for c, _ in pairs)) == 1 else f"{arm} ({c})" for c, arm in pairs], ylim=(len(pairs) - 0.4, -0.6))
     plt.close(fig)  # shown once, as the value of the cell
     return fig
