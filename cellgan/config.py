@@ -92,6 +92,8 @@ class Config:
     compile: bool = False                   # compile the networks with torch.compile; on a CPU it needs a C++ compiler
     phantom_patches: int = 14_477           # patches in the built-in data set; the paper's data set has as many
     field_of_view: int = 128                # CRIC fields: pixels a side that are cut around a nucleus, then resized to image_size
+    folds: int = 0                          # folds of the data; 0: train on all of it
+    fold: int = 0                           # the fold that training leaves out, from 0; its groups are never seen
     device: str = "auto"                    # "auto", "cpu", "cuda", "cuda:1", "mps"
     processes: int = 1                      # processes that train.ipynb starts; torchrun and accelerate bring their own number
     seed: int = 0                           # of weights, sampling and noise
@@ -168,6 +170,8 @@ def check(config: Config):
     if config.seconds and config.teraflop: raise InputError("seconds and teraflop are both set: a run has one budget, so leave one out")
     if config.compile and config.model != "cellgan": raise InputError(f"compile is True, and model is {config.model!r}: only cellgan can be compiled, so set compile to False")
     if config.model == "biggan" and config.image_size > 256: raise InputError(f"image_size is {config.image_size}: BigGAN is defined from 32 to 256")
+    require("folds", config.folds == 0 or config.folds >= 2, "0 to train on everything, or a whole number from 2")
+    require("fold", 0 <= config.fold < max(1, config.folds), f"a whole number from 0 to {max(1, config.folds) - 1}, below folds")
     if config.sgc and config.sle: raise InputError("sgc and sle are both True: SLE takes the place of SGC, so set sgc to False")
 
 # %% ../nbs/00_config.ipynb #cbe925e2

@@ -114,15 +114,30 @@ class Patches:
         return replace(self, images=self.images[here], labels=self.labels[here], groups=self.groups[here],
                        sources=tuple(self.sources[i] for i in indices.tolist()), fingerprint=mark)
 
+    def image_hashes(self) -> list:  # hexadecimal
+        "A hash of each image's pixels: two are equal where the images are."
+        return [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in self.images.cpu().numpy()]
+
+    def joined_groups(self) -> np.ndarray:  # int64 (N,)
+        "Groups that share an identical image count as one: what no fold may split."
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        groups, (_, image) = self.groups.cpu().numpy(), np.unique(self.image_hashes(), return_inverse=True)
+        first = groups.max() + 1  # the nodes of a graph: groups, then images; a patch is an edge
+        n = first + image.max() + 1
+        graph = coo_array((np.ones(len(self)), (groups, first + image)), shape=(n, n))
+        return connected_components(graph, directed=False)[1][groups]
+
     def folds(
         self,
         k: int,         # number of folds
         seed: int = 0,  # of the shuffle
     ) -> list:          # k pairs (train, test) of int64 indices
-        "Folds that keep groups whole and classes as balanced as that allows; raises `InputError` for fewer than k groups."
+        "Folds that split no group and no identical images, classes as balanced as that allows; raises `InputError` for fewer than k groups."
         from sklearn.model_selection import StratifiedGroupKFold
 
-        labels, groups = self.labels.cpu().numpy(), self.groups.cpu().numpy()
+        labels, groups = self.labels.cpu().numpy(), self.joined_groups()
         n = len(np.unique(groups))
         if not 2 <= k <= n: raise InputError(f"{k} folds are not possible with {_count(n, 'group')}: use at least 2, and a group or more for each")
         if k > np.bincount(labels).max(): raise InputError(f"{k} folds are not possible: no class has {k} patches")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from accelerate.state import PartialState
 from .config import Config, InputError, make_config, run_folder
-from .data import load_patches
+from .folds import patches_of
 from .training import train
 
 # %% ../nbs/15_processes.ipynb #61017c44
@@ -31,7 +31,7 @@ def main(words=None):
     "Trains in this process, one of those that torchrun or accelerate started."
     said = settings(sys.argv[1:] if words is None else words)
     config = make_config(**said)
-    train(config, load_patches(config.data, config.image_size, config.phantom_patches, field_of_view=config.field_of_view))
+    train(config, patches_of(config))
     PartialState().destroy_process_group()
 
 # %% ../nbs/15_processes.ipynb #49dbfa62

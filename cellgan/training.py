@@ -29,6 +29,7 @@ from .data import BatchSampler, Patches, keyed_generator, random_flips, save_gri
 from .diffaug import augment, draw_augmentation
 from .discriminator import make_discriminator
 from .files import read_weights_only, remove_parts, replacing
+from .folds import write_record
 from .generator import make_generator
 from .losses import class_contrast, crop_features, hinge_discriminator, hinge_generator, r1_penalty, reconstruction_loss
 from .mapping import weights_fixed
@@ -441,6 +442,7 @@ def prepare_run(
         if not saved:
             for old in (folder/"checkpoint.pt", folder/"generator.safetensors", *(folder/"samples").glob("*.png")): old.unlink(missing_ok=True)
         keep_metrics_until(folder, state.iteration if saved else -1)
+        write_record(patches, folder/"images.csv")
     except OSError as error: raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 
 # %% ../nbs/10_training.ipynb #3aabafec
