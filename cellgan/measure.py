@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXTRACTORS', 'DISTANCES', 'METRICS', 'Split', 'split_three', 'key_of', 'save_classifier', 'load_classifier', 'judge',
            'CellExtractor', 'hub_folder', 'make_extractor', 'extract', 'cached_features', 'sha256_of', 'metrics',
-           'warning_of', 'choose', 'compare_features', 'share_row', 'agreement_rows', 'transfer_rows', 'measure',
-           'unseen_phantom']
+           'warning_of', 'choose', 'match_counts', 'compare_features', 'share_row', 'agreement_rows', 'transfer_rows',
+           'measure', 'unseen_phantom']
 
 # %% ../nbs/24_measure.ipynb #7033639a
 import hashlib, inspect, json
@@ -238,6 +238,17 @@ def choose(
     return [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in enumerate(counts)]
 
 
+def match_counts(
+    labels: list[np.ndarray],  # int (N,) each: generated, reference, floor
+    classes: int,
+    limit: int,                # most of a class
+    seed: int = 0,
+) -> tuple[list[int], list[np.ndarray]]:  # how many of each class, and which: indices into each, class after class
+    "As many of each class from every set as the poorest of them has."
+    counts = np.minimum.reduce([np.bincount(x, minlength=classes) for x in labels]).clip(max=limit).tolist()
+    return counts, [np.concatenate(choose(x, counts, seed)) for x in labels]
+
+
 def compare_features(
     fake: tuple[Tensor, Tensor],    # features and logits of generated patches
     reference: tuple[Tensor, Tensor],
@@ -325,10 +336,7 @@ def measure(
     network = make_extractor(extractor, path if extractor == "cell" else weights, device)
     mark = sha256_of(path if extractor == "cell" else weights)
     sides = [real.subset(side) for side in (split.reference, split.floor)]
-    k, limit = len(real.classes), per_class or len(labels)
-    counts = np.minimum.reduce([np.bincount(x, minlength=k) for x in (labels, *(s.labels.cpu().numpy() for s in sides))]).clip(max=limit).tolist()
-    chosen = [choose(labels, counts, seed), *(choose(s.labels.cpu().numpy(), counts, seed) for s in sides)]
-    together = [np.concatenate(c) for c in chosen]
+    counts, together = match_counts([labels, *(s.labels.cpu().numpy() for s in sides)], len(real.classes), per_class or len(labels), seed)
     used = [s.subset(i) for s, i in zip(sides, together[1:])]
     fakes = torch.as_tensor(images)[together[0]]
     features = [extract(network, fakes, progress=progress), *(cached_features(network, s, mark, progress) for s in used)]
