@@ -393,6 +393,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                'cellgan.study.shares': ('study.html#shares', 'cellgan/study.py'),
                                'cellgan.study.state': ('study.html#state', 'cellgan/study.py'),
                                'cellgan.study.states': ('study.html#states', 'cellgan/study.py'),
+                               'cellgan.study.supervise': ('study.html#supervise', 'cellgan/study.py'),
                                'cellgan.study.visible_gpus': ('study.html#visible_gpus', 'cellgan/study.py'),
                                'cellgan.study.why_failed': ('study.html#why_failed', 'cellgan/study.py')},
             'cellgan.synthesis': { 'cellgan.synthesis.Synthesizer': ('synthesis.html#synthesizer', 'cellgan/synthesis.py'),

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['CHANGED', 'plain', 'parameters', 'imported', 'code_version', 'data_version', 'default_data', 'describe',
            'describe_all', 'folder_of', 'lock', 'failures', 'at_rest', 'state', 'look', 'states', 'kernel_with',
-           'attempt', 'Worker', 'alive', 'visible_gpus', 'shares', 'make_executor', 'at_work', 'prepare', 'run_study',
-           'collect', 'why_failed', 'over_seeds']
+           'attempt', 'Worker', 'alive', 'visible_gpus', 'shares', 'make_executor', 'at_work', 'prepare', 'supervise',
+           'run_study', 'collect', 'why_failed', 'over_seeds']
 
 # %% ../nbs/50_study.ipynb #0f4a3bc9
-import ast, fcntl, hashlib, inspect, json, math, os, shutil, subprocess, time
+import ast, fcntl, hashlib, inspect, json, math, os, shutil, signal, subprocess, threading, time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -183,6 +184,7 @@ CHANGED = "the code was changed while the study ran, and what is left would not 
 def attempt(
     folder: Path,     # the run's folder, `<root>/outputs/<study>/runs/<hash>`
     descriptor: int,  # of its lock
+    asked,            # says whether this process was asked to stop, and the kernel with it
 ) -> bool:            # False where the run was told to stop
     "Executes the run's notebook, and keeps it."
     import papermill
@@ -193,7 +195,7 @@ def attempt(
         papermill.execute_notebook(str(root/"nbs"/executed.name), str(executed), told, cwd=str(root), progress_bar=False,
                                    kernel_manager_class=kernel_with(descriptor), start_timeout=600)  # a busy machine takes its time
     except Exception as error:
-        if getattr(error, "ename", "") == "KeyboardInterrupt": return False
+        if asked() or getattr(error, "ename", "") == "KeyboardInterrupt": return False
         failed, why = folder/f"failed-{len(failures(folder)) + 1}.ipynb", error if not hasattr(error, "ename") else error.evalue
         failed.with_suffix(".txt").write_text(f"{getattr(error, 'ename', type(error).__name__)}: {why}")
         os.replace(executed, failed)
@@ -214,10 +216,12 @@ class Worker(Checkpointable):
 
     def __call__(self):
         os.environ.update(self.environment)
+        asked = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: asked.set())  # Slurm's, before it takes the node back
         while (free := self.free()) and alive(self.starter):
             with lock(free[0]) as descriptor:
                 if descriptor is None or at_rest(free[0], self.retries) not in ("waiting", "interrupted"): continue  # another was faster
-                stopped = not attempt(free[0], descriptor)
+                stopped = not attempt(free[0], descriptor, asked.is_set)
             if stopped:
                 if not self.starter: time.sleep(600)  # the cluster said so: it ends the job itself and puts it back into the queue
                 return
@@ -283,6 +287,37 @@ def prepare(
     if not (folder/"run.json").is_file():
         with replacing(folder/"run.json") as part: part.write_text(json.dumps(description, indent=1))
 
+def supervise(
+    study: str,      # its name, for the progress bar
+    folders: tuple,  # the runs' folders
+    retries: int,    # attempts after the first failure
+    workers: int,    # runs at the same time
+    spare: int,      # how many lost workers may be replaced
+    hire,            # takes a place, 0 to workers - 1, and gives submitit's job, or None where no more work should begin
+    engine: str,     # "local" or "slurm"
+    progress: bool,  # show a progress bar
+):
+    "Keeps workers at work until nothing is left to do; stops them when stopped itself."
+    crew, left = {}, workers + spare
+    def count(): return Counter(state(f, retries) for f in folders)
+    with tqdm(total=len(folders), initial=count()["finished"], desc=study, unit="run", disable=not progress) as bar:
+        try:
+            while True:
+                now, crew = count(), at_work(crew, engine)
+                bar.n = now["finished"] + now["failed"]
+                bar.set_postfix(now)
+                free, running = now["waiting"] + now["interrupted"], now["running"]
+                if not (free or running) or (free and not (crew or left)): break
+                if free and left and len(crew) < min(workers, free + running):
+                    place = min(set(range(workers)) - set(crew))
+                    if job := hire(place): crew[place], left = job, left - 1
+                    else: left = 0
+                time.sleep(0.5 if engine == "local" else 2)
+        except BaseException:
+            for job in crew.values(): job.cancel()
+            raise
+
+# %% ../nbs/50_study.ipynb #439d1c51
 def run_study(
     study: str,                    # name of the study's folder under outputs/
     runs: pd.DataFrame,            # a row a run: `notebook`, and a column a parameter; an empty cell is the notebook's default
@@ -296,35 +331,19 @@ def run_study(
     progress: bool = True,         # show a progress bar
 ) -> pd.DataFrame:                 # the same rows, with the columns `state`, `folder` and `seconds` (of the attempt that finished)
     "Runs what is not finished, and returns when nothing is left to do; raises `InputError` before anything is started."
+    if workers < 1: raise InputError(f"workers is {workers}: use a whole number from 1")
     descriptions = describe_all(runs)
     places = [folder_of(study, description) for description in descriptions]
     resources = shares(workers, gpus) if engine == "local" else [dict(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))] * workers
     executor = make_executor(run_folder(study)/"jobs", engine, gpus, threads, partition, minutes)
     for folder, description in zip(places, descriptions): prepare(folder, description)
-    folders, crew, left = tuple(dict.fromkeys(places)), {}, workers + retries * len(runs)
-    starter = os.getpid() if engine == "local" else 0
-    def count(): return pd.Series([state(f, retries) for f in folders]).value_counts()
-    begun = count()
-    with tqdm(total=len(folders), initial=int(begun.get("finished", 0)), desc=study, unit="run", disable=not progress) as bar:
-        try:
-            while True:
-                now = count()
-                bar.n = int(now.get("finished", 0) + now.get("failed", 0))
-                bar.set_postfix(now.to_dict())
-                free, running = now.get("waiting", 0) + now.get("interrupted", 0), now.get("running", 0)
-                crew = at_work(crew, engine)
-                if not (free or running) or (free and not crew and not left): break
-                if free and left and len(crew) < min(workers, free + running):
-                    if descriptions != describe_all(runs): left = 0
-                    else:
-                        i, left = min(set(range(workers)) - set(crew)), left - 1
-                        crew[i] = executor.submit(Worker(folders, retries, resources[i], starter))
-                time.sleep(0.5 if engine == "local" else 2)
-        except BaseException:
-            for job in crew.values(): job.cancel()
-            raise
-    if free and descriptions != describe_all(runs): raise InputError(CHANGED)
-    return look(runs, places, retries)
+    folders, starter = tuple(dict.fromkeys(places)), os.getpid() if engine == "local" else 0
+    def unchanged(): return describe_all(runs) == descriptions
+    def hire(place): return executor.submit(Worker(folders, retries, resources[place], starter)) if unchanged() else None
+    supervise(study, folders, retries, workers, retries * len(runs), hire, engine, progress)
+    table = look(runs, places, retries)
+    if table.state.isin(["waiting", "interrupted"]).any() and not unchanged(): raise InputError(CHANGED)
+    return table
 
 # %% ../nbs/50_study.ipynb #0be04e15
 def collect(
