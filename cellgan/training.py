@@ -338,7 +338,8 @@ def stop_signals():
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    polite = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)]  # Windows has no SIGUSR2
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in polite}
     try: yield stop
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
