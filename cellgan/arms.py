@@ -7,7 +7,6 @@ __all__ = ['Split', 'draw', 'split', 'real_from_outside', 'noise', 'drawn', 'cho
 
 # %% ../nbs/31_arms.ipynb #7a075d16
 from dataclasses import dataclass
-import numpy as np
 import torch
 from torch import Tensor
 from .classify import probabilities
