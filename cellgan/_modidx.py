@@ -3,6 +3,7 @@
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url': '', 'lib_path': 'cellgan'},
   'syms': { 'cellgan.arms': { 'cellgan.arms.Split': ('arms.html#split', 'cellgan/arms.py'),
                               'cellgan.arms.choose': ('arms.html#choose', 'cellgan/arms.py'),
+                              'cellgan.arms.draw': ('arms.html#draw', 'cellgan/arms.py'),
                               'cellgan.arms.drawn': ('arms.html#drawn', 'cellgan/arms.py'),
                               'cellgan.arms.joined': ('arms.html#joined', 'cellgan/arms.py'),
                               'cellgan.arms.noise': ('arms.html#noise', 'cellgan/arms.py'),

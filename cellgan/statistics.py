@@ -16,10 +16,10 @@ from .config import InputError
 
 # %% ../nbs/32_statistics.ipynb #3013eb2f
 def corrected_t_test(
-    differences,     # one a fold, seeds averaged
-    test_share: float,  # n_test / n_train
-    confidence: float = 0.95,
-) -> dict:           # difference, low, high, t, p, effect (mean over standard deviation of the differences)
+    differences,               # one a fold, seeds averaged
+    test_share: float,         # n_2 / n_1; in cross-validation with k folds, 1/(k - 1)
+    confidence: float = 0.95,  # of the interval
+) -> dict:                     # difference, low, high, t, p, effect (mean over standard deviation of the differences)
     "Nadeau and Bengio's corrected resampled t-test that the mean difference is 0; raises `InputError` below two folds."
     d = np.asarray(differences, float)
     if len(d) < 2: raise InputError(f"{len(d)} fold is not enough to compare two arms: use at least 2")
@@ -52,13 +52,13 @@ def verdict(
 LOWER_IS_BETTER = ("calibration_error", "high_grade_missed")
 
 def compare(
-    runs: pd.DataFrame,            # a row a trained classifier: classifier, arm, fold, seed, n_train, n_test, and the metrics
+    runs: pd.DataFrame,            # a row a trained classifier: classifier, arm, fold, seed, and the metrics
     metrics: tuple,                # columns to compare
     baseline: str = "real",        # the arm that the others are compared with
 ) -> pd.DataFrame:                 # a row a classifier, arm and metric
     "Means and spread of every arm, and the difference from the baseline on the same folds; raises `InputError` without a baseline."
     if baseline not in set(runs.arm): raise InputError(f"no arm is called {baseline}: arms must have the one that the others are compared with")
-    share, rows = (runs.n_test / runs.n_train)[runs.arm == baseline].mean(), []
+    share, rows = 1 / (runs.fold.nunique() - 1), []
     for (classifier, arm), own in runs.groupby(["classifier", "arm"], sort=False):
         for metric in metrics:
             reference = over_folds(runs[(runs.classifier == classifier) & (runs.arm == baseline)], metric)

@@ -10,7 +10,7 @@ __all__ = ['PLANNED', 'Trial', 'file_hash', 'code', 'key', 'largest', 'trials', 
 # %% ../nbs/33_trials.ipynb #3f5e9a1c
 import hashlib, inspect, json, os, threading, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,13 +20,13 @@ from tqdm.auto import tqdm
 from . import arms, classify, fidelity, plan as plans, synthesis
 from .arms import Split, choose, drawn, joined, noise, real_from_outside, split
 from .classify import flips, make_classifier, probabilities, scores, strong, train_classifier
-from .config import InputError, make_config, project_root
+from .config import InputError, make_config
 from .data import Patches, load_patches
 from .files import replacing
 from .folds import leaks, read_record, write_record
 from .phantom import available_cores
 from .plan import RECIPES, Plan, words
-from .synthesis import Synthesizer, load_synthesizer
+from .synthesis import load_synthesizer
 
 # %% ../nbs/33_trials.ipynb #1193be2e
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def key(
 
 def largest(
     plan: Plan,
-) -> float:  # patches for each class, or for each real patch in the sweep
-    "How much the arm adds that adds most, which says how many steps an arm is given."
-    return [plan.synthetic_per_class * any(arm.adds for arm in plan.all_arms), max([0, *plan.all_ratios])]
+) -> list:  # patches for each class, and for each real patch in the sweep
+    "How much the arm adds that adds most: it says how many steps the arms are given."
+    return [plan.synthetic_per_class * any(arm.adds for arm in plan.all_arms), max([0.0, *plan.all_ratios])]
 
 def trials(
     plan: Plan,
