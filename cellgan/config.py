@@ -120,7 +120,7 @@ BASELINES = {
     "ldm": {
         "paper": _ldm, "fast": _ldm | dict(compile=False),
         "demo": _ldm | dict(width=32, autoencoder_width=8, iterations=7500, batch_size=8, generator_lr=1e-3, discriminator_lr=3e-4,
-                            autoencoder_share=0.25, adversarial_weight=0.0, guidance=2.0, ema_decay=0.998, ema_start=100, solver_steps=12),
+                            autoencoder_share=0.25, adversarial_weight=0.0, guidance=2.0, ema_decay=0.998, ema_start=100, solver_steps=8),
     },
 }
 
