@@ -32,7 +32,6 @@ from .files import read_weights_only, remove_parts, replacing
 from .generator import make_generator
 from .losses import class_contrast, crop_features, hinge_discriminator, hinge_generator, r1_penalty, reconstruction_loss
 from .mapping import weights_fixed
-from .memory import keep_memory
 
 # %% ../nbs/10_training.ipynb #e46e3e6e
 @dataclass(frozen=True)
@@ -172,13 +171,11 @@ def penalty(
     discriminator,   # a `Discriminator`
     batch: Batch,    # this iteration's
     config: Config,  # r1_weight, r1_every
-    autocast,        # a context for the network's precision
 ) -> tuple:          # the weighted R1 penalty, and R1 itself (scalars)
-    "R1 on the real pictures before augmentation, as heavy as its interval is long."
+    "R1 on the real pictures before augmentation, in float32, as heavy as its interval is long."
     real = batch.real.detach().requires_grad_()
     with torch.compiler.set_stance("force_eager"):  # torch.compile cannot differentiate twice
-        with autocast(): logits = discriminator(real, batch.labels)
-        r1 = r1_penalty(real, full(logits))
+        r1 = r1_penalty(real, discriminator(real, batch.labels))
     return config.r1_weight * config.r1_every * r1, r1
 
 # %% ../nbs/10_training.ipynb #f058f164
@@ -210,13 +207,13 @@ def training_step(
     with weights_fixed():
         loss, parts = discriminator_loss(D, batch, fake.detach(), config, autocast)
         if config.r1_every == 1:
-            weighted, parts["r1"] = penalty(D, batch, config, autocast)
+            weighted, parts["r1"] = penalty(D, batch, config)
             loss = loss + weighted
         loss.backward()
     update(D, state.discriminator_optimizer, accelerator)
     if config.r1_every > 1 and state.iteration % config.r1_every == 0:
         with weights_fixed():
-            weighted, parts["r1"] = penalty(D, batch, config, autocast)
+            weighted, parts["r1"] = penalty(D, batch, config)
             weighted.backward()
         update(D, state.discriminator_optimizer, accelerator)
     with frozen(D), weights_fixed():
@@ -450,7 +447,6 @@ def train(
     if config.batch_size > len(patches) and not config.balanced: raise InputError(f"batch_size is {config.batch_size}, and there are only {len(patches)} patches: use a smaller one")
     if patches.images.shape[-1] != config.image_size: raise InputError(f"image_size is {config.image_size}, and the patches have {patches.images.shape[-1]} pixels a side")
     accelerator = make_accelerator(config)
-    if device == "cpu": keep_memory()
     if config.seconds and accelerator.num_processes > 1: raise InputError("seconds is a budget of one process, whose clock decides: use iterations or teraflop")
     patches, classes, writes = patches.to(device), patches.classes, accelerator.is_main_process
     state = TrainingState(config, len(classes), device)
