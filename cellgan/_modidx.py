@@ -253,6 +253,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'cellgan.ldm.make_autoencoder': ('ldm.html#make_autoencoder', 'cellgan/ldm.py'),
                              'cellgan.ldm.make_discriminator': ('ldm.html#make_discriminator', 'cellgan/ldm.py'),
                              'cellgan.ldm.make_generator': ('ldm.html#make_generator', 'cellgan/ldm.py'),
+                             'cellgan.ldm.make_scheduler': ('ldm.html#make_scheduler', 'cellgan/ldm.py'),
                              'cellgan.ldm.make_unet': ('ldm.html#make_unet', 'cellgan/ldm.py'),
                              'cellgan.ldm.random_numbers': ('ldm.html#random_numbers', 'cellgan/ldm.py'),
                              'cellgan.ldm.signal_and_noise': ('ldm.html#signal_and_noise', 'cellgan/ldm.py'),

@@ -112,8 +112,8 @@ PRESETS = {
 
 # %% ../nbs/00_config.ipynb #44552685
 _biggan = dict(width=96, latent_dim=140, beta1=0.0, generator_lr=5e-5, discriminator_lr=2e-4, discriminator_steps=2, orthogonal_weight=1e-4,
-               augment=False, r1_weight=0.0, ema_decay=0.9999, ema_start=20_000)
-_ldm = dict(width=224, beta1=0.9, generator_lr=5e-5, discriminator_lr=5e-5, adversarial_weight=0.5, augment=False, r1_weight=0.0, guidance=1.5, ema_decay=0.9999)
+               augment=False, r1_weight=0.0, r1_every=1, ema_decay=0.9999, ema_start=20_000)
+_ldm = dict(width=224, beta1=0.9, generator_lr=5e-5, discriminator_lr=5e-5, adversarial_weight=0.5, augment=False, r1_weight=0.0, r1_every=1, guidance=1.5, ema_decay=0.9999)
 BASELINES = {
     "biggan": {
         "paper": _biggan, "fast": _biggan | dict(compile=False),
@@ -123,7 +123,7 @@ BASELINES = {
     "ldm": {
         "paper": _ldm, "fast": _ldm | dict(compile=False),
         "demo": _ldm | dict(width=32, autoencoder_width=8, iterations=7500, batch_size=8, generator_lr=1e-3, discriminator_lr=3e-4,
-                            autoencoder_share=0.25, adversarial_weight=0.0, guidance=2.0, ema_decay=0.998, ema_start=100, solver_steps=12),
+                            autoencoder_share=0.25, adversarial_weight=0.0, guidance=2.0, ema_decay=0.998, ema_start=100, solver_steps=8),
     },
 }
 

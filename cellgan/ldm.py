@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCHEDULE', 'LATENT_CHANNELS', 'AUTOENCODER_LEVELS', 'signal_and_noise', 'add_noise', 'make_autoencoder', 'make_unet',
-           'guided', 'LatentDiffusion', 'make_generator', 'make_discriminator', 'in_first_stage', 'random_numbers',
-           'autoencoder_step', 'fix_autoencoder', 'diffusion_step', 'training_step', 'finished']
+           'guided', 'make_scheduler', 'LatentDiffusion', 'make_generator', 'make_discriminator', 'in_first_stage',
+           'random_numbers', 'autoencoder_step', 'fix_autoencoder', 'diffusion_step', 'training_step', 'finished']
 
 # %% ../nbs/41_ldm.ipynb #86fdd3b3
 import math
@@ -81,6 +81,17 @@ def guided(
     return torch.lerp(without, with_class, scale)
 
 # %% ../nbs/41_ldm.ipynb #16fc3d7f
+def make_scheduler(
+    solver: str,  # "ddim" or "dpm"
+    steps: int,   # denoising steps
+):                # a diffusers scheduler, ready to begin
+    "The solver that leads from noise to a latent."
+    if solver == "ddim": scheduler = DDIMScheduler(**SCHEDULE, timestep_spacing="trailing", clip_sample=False)
+    else: scheduler = DPMSolverMultistepScheduler(**SCHEDULE, use_lu_lambdas=True, final_sigmas_type="zero")
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+# %% ../nbs/41_ldm.ipynb #ab12293f
 class LatentDiffusion(nn.Module):
     "Autoencoder and UNet behind a generator's interface."
     def __init__(self,
@@ -106,10 +117,8 @@ class LatentDiffusion(nn.Module):
         latent: torch.Tensor,  # (N, latent_dim), standard normal
         labels: torch.Tensor,  # (N,) class numbers, int64
     ) -> torch.Tensor:         # (N, 3, S, S) in [-1, 1]
-        x, kind = latent.unflatten(1, self.shape), DDIMScheduler if self.solver == "ddim" else DPMSolverMultistepScheduler
-        more = dict(clip_sample=False) if self.solver == "ddim" else dict(final_sigmas_type="zero")
-        scheduler = kind(**SCHEDULE, timestep_spacing="trailing", **more)
-        scheduler.set_timesteps(self.solver_steps)
+        x, scheduler = latent.unflatten(1, self.shape), make_scheduler(self.solver, self.solver_steps)
+        if not self.scale: return self.autoencoder.decode(x).sample.clamp(-1, 1)  # in stage 1 the UNet has learned nothing
         for step in scheduler.timesteps: x = scheduler.step(guided(self.unet, x, step.to(x.device), labels, self.none, self.guidance), step, x).prev_sample
         return self.autoencoder.decode(x * self.scale).sample.clamp(-1, 1)
 
