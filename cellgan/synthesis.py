@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
+from torchvision.io import write_png
 from torchvision.transforms.functional import pil_to_tensor
 from tqdm.auto import tqdm
 from .config import Config, InputError, config_from_json
@@ -39,7 +40,7 @@ class Synthesizer:
         "Yields the images of `sample`, block by block: uint8 (up to 16, 3, H, W)."
         device = next(self.network.parameters()).device
         for number, part in enumerate(torch.as_tensor(labels, dtype=torch.long).split(self.block)):
-            latent = torch.randn(self.block, self.config.latent_dim, generator=keyed_generator(seed, "latent", number))
+            latent = torch.randn(self.block, self.network.latent_dim, generator=keyed_generator(seed, "latent", number))
             padded = torch.cat([part, part.new_zeros(self.block - len(part))])
             yield to_uint8(self.network(latent.to(device), padded.to(device)))[:len(part)]
 
@@ -113,7 +114,7 @@ def write_images(
     try:
         for c in classes: (part/c).mkdir(parents=True)
     except OSError as error: raise InputError(f"out is {out}, which cannot be written: {error.strerror}") from None
-    def save(name, image): Image.fromarray(image.permute(1, 2, 0).numpy()).save(part/name, compress_level=1)
+    def save(name, image): write_png(image, str(part/name), compression_level=1)
     with ThreadPoolExecutor() as pool, tqdm(total=len(names), desc="images", unit="image", disable=not progress) as bar:
         for c, own in enumerate(torch.tensor(labels).split(per_class)):
             done = c * per_class
