@@ -132,7 +132,9 @@ def morphology_figure(
     for ax, (name, title) in zip(axes, MEASURES.items()):
         sns.violinplot(both, x="name", y=name, hue="origin", order=list(classes), hue_order=["real", "synthetic"], split=True, cut=0, inner="quart",
                        density_norm="width", linewidth=.7, palette=["#c9ced6", "#2a9d8f"], ax=ax, legend=ax is axes[0])
-        for body, c in zip(ax.collections[1::2], classes): body.set_facecolor(class_colours(classes)[c])
+        for body in ax.collections:  # a class whose values are all the same has no violin, so places say which is whose
+            left, right = body.get_datalim(ax.transData).intervalx
+            if right - round(left) > .05: body.set_facecolor(class_colours(classes)[classes[round(left)]])
         ax.set(xlabel="", ylabel=title); ax.tick_params(axis="x", rotation=30, labelsize=8)
     plt.close(fig)  # shown once, as the value of the cell
     return fig
