@@ -7,6 +7,7 @@ __all__ = ['MANIFEST', 'Synthesizer', 'load_synthesizer', 'check_replaceable', '
 
 # %% ../nbs/11_synthesis.ipynb #b0abd636
 import csv, hashlib, json, os, shutil
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 from .config import Config, InputError, config_from_json
 from .data import keyed_generator, to_uint8
 from .generator import make_generator
+from .memory import keep_memory
 
 # %% ../nbs/11_synthesis.ipynb #54d4072d
 @dataclass(frozen=True)
@@ -114,14 +116,18 @@ def write_images(
     try:
         for c in classes: (part/c).mkdir(parents=True)
     except OSError as error: raise InputError(f"out is {out}, which cannot be written: {error.strerror}") from None
-    def save(name, image): write_png(image, str(part/name), compression_level=1)
+    def save(block, names):
+        for image, name in zip(block, names): write_png(image, str(part/name), compression_level=1)
+        return len(block)
+    if next(synthesizer.network.parameters()).device.type == "cpu": keep_memory()
     with ThreadPoolExecutor() as pool, tqdm(total=len(names), desc="images", unit="image", disable=not progress) as bar:
+        begun, saving = 0, deque()
         for c, own in enumerate(torch.tensor(labels).split(per_class)):
-            done = c * per_class
             for block in synthesizer.blocks(own, (seed, classes[c])):
-                list(pool.map(save, names[done:], block))
-                done += len(block)
-                bar.update(len(block))
+                saving.append(pool.submit(save, block, names[begun:begun + len(block)]))
+                begun += len(block)
+                if len(saving) > 4: bar.update(saving.popleft().result())  # no more than that waits in memory
+        for last in saving: bar.update(last.result())
     with open(part/"manifest.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(MANIFEST)
