@@ -300,6 +300,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'cellgan.measure.sha256_of': ('measure.html#sha256_of', 'cellgan/measure.py'),
                                  'cellgan.measure.share_row': ('measure.html#share_row', 'cellgan/measure.py'),
                                  'cellgan.measure.split_three': ('measure.html#split_three', 'cellgan/measure.py'),
+                                 'cellgan.measure.trained_once': ('measure.html#trained_once', 'cellgan/measure.py'),
                                  'cellgan.measure.transfer_rows': ('measure.html#transfer_rows', 'cellgan/measure.py'),
                                  'cellgan.measure.unseen_phantom': ('measure.html#unseen_phantom', 'cellgan/measure.py'),
                                  'cellgan.measure.warning_of': ('measure.html#warning_of', 'cellgan/measure.py')},

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .config import InputError
+from .memory import keep_memory
 
 # %% ../nbs/20_fidelity.ipynb #ddf0951a
 class CellClassifier(nn.Module):
@@ -125,6 +126,7 @@ def train_cell_classifier(
     counts = torch.bincount(labels[train], minlength=len(classes))
     if counts.min() == 0:
         raise InputError(f"class {classes[int(counts.argmin())]} has no image outside the held-out groups: give more of it.")
+    if torch.device(device).type == "cpu": keep_memory()
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
