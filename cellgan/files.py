@@ -20,7 +20,11 @@ def replacing(
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode  # what new files have here: safetensors would keep its own to their owner
+        part.unlink()
         yield part
+        part.chmod(mode)
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
