@@ -9,9 +9,10 @@ __all__ = ['Split', 'draw', 'split', 'real_from_outside', 'noise', 'drawn', 'cho
 from dataclasses import dataclass
 import torch
 from torch import Tensor
+from .batches import keyed_generator
 from .classify import probabilities
 from .config import InputError
-from .data import Patches, keyed_generator
+from .data import Patches
 from .fidelity import features
 from .synthesis import Synthesizer
 

@@ -11,8 +11,8 @@ __all__ = ['GENERATOR_CHANNELS', 'DISCRIMINATOR_CHANNELS', 'ClassBatchNorm', 'Se
 import copy, math
 import torch, torch.nn.functional as F
 from torch import nn
+from .batches import keyed_generator
 from .config import Config
-from .data import keyed_generator
 from .diffaug import augment
 from .losses import class_contrast, hinge_discriminator, hinge_generator
 from .mapping import spectral_norm, weights_fixed

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model
 from tqdm.auto import tqdm
+from .batches import BatchSampler, keyed_generator
 from .config import InputError
-from .data import BatchSampler, keyed_generator
 from .fidelity import CellClassifier, in_batches
 from .plan import CLASSIFIERS, Recipe
 

@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .batches import mosaic
 from .config import InputError, class_colours, project_root
-from .data import load_patches, mosaic
+from .data import load_patches
 from .files import replacing
 from .synthesis import load_synthesizer
 

@@ -7,7 +7,6 @@ __all__ = ['COLUMNS', 'without_fold', 'patches_of', 'record', 'write_record', 'r
 
 # %% ../nbs/03_folds.ipynb #2d51c62a
 import csv
-from dataclasses import replace
 from pathlib import Path
 from .config import Config, InputError
 from .data import Patches, load_patches

@@ -6,7 +6,7 @@
 __all__ = ['channels_at', 'resolutions', 'Generator', 'initialise', 'make_generator']
 
 # %% ../nbs/06_generator.ipynb #a3c0347a
-import torch, torch.nn.functional as F
+import torch
 from torch import nn
 from .config import Config, baseline
 from .mapping import MappingNetwork, spectral_norm

@@ -12,8 +12,8 @@ import math
 import torch, torch.nn.functional as F
 from torch import nn
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from .batches import keyed_generator
 from .config import Config
-from .data import keyed_generator
 from .discriminator import Discriminator
 from .generator import initialise
 from .losses import hinge_discriminator, hinge_generator

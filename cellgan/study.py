@@ -71,7 +71,8 @@ def data_version(
 ) -> str:       # "phantom", or hexadecimal
     "Hash of all files below a folder; raises `InputError` where there is none."
     if data == "phantom": return data
-    from cellgan.data import content_hash, files_below, find_data
+    from cellgan.data import content_hash
+    from cellgan.layouts import files_below, find_data
     folder = find_data(data)
     return hashlib.sha256(json.dumps([[str(f.relative_to(folder)), content_hash(f)] for f in files_below(folder)]).encode()).hexdigest()
 

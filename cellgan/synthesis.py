@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torchvision.io import write_png
 from torchvision.transforms.functional import pil_to_tensor
 from tqdm.auto import tqdm
+from .batches import keyed_generator, to_uint8
+from .compiled import compile_forward
 from .config import Config, InputError, config_from_json
-from .data import keyed_generator, to_uint8
 from .generator import make_generator
 from .memory import keep_memory
 
@@ -65,10 +66,11 @@ class Synthesizer:
 
 # %% ../nbs/11_synthesis.ipynb #0825acd7
 def load_synthesizer(
-    path: str | Path,     # a `generator.safetensors`
-    device: str = "cpu",  # where the network should live
+    path: str | Path,       # a `generator.safetensors`
+    device: str = "cpu",    # where the network should live
+    compile: bool = False,  # draw through torch.compile: the first block takes a minute, the others less than before
 ) -> Synthesizer:
-    "Reads a generator of any model; raises `InputError` where the file is not one."
+    "Reads a generator of any model; raises `InputError` where the file is not one, or cannot be compiled."
     path = Path(path)
     if not path.is_file(): raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
     try:
@@ -80,6 +82,8 @@ def load_synthesizer(
     try: network.load_state_dict({key: value.float() for key, value in weights.items()})
     except RuntimeError as error: raise InputError(f"the weights in {path} do not fit the settings beside them: {str(error).splitlines()[-1].strip()}") from None
     network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    if compile and config.model != "cellgan": raise InputError(f"compile is True, and {path} is a generator of {config.model}: only cellgan's can be compiled, so set compile to False")
+    if compile: compile_forward(network)
     return Synthesizer(network, classes, config.image_size, config, hashlib.sha256(path.read_bytes()).hexdigest())
 
 # %% ../nbs/11_synthesis.ipynb #4719a30b

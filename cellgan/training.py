@@ -13,7 +13,7 @@ __all__ = ['Batch', 'draw_batch', 'lazy_pace', 'TrainingState', 'budget', 'set_l
 import copy, json, math, os, signal, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 import torch
@@ -23,9 +23,10 @@ from safetensors.torch import save_file
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
+from .batches import BatchSampler, keyed_generator, random_flips, save_grid, take, to_uint8
 from .compiled import compile_networks
 from .config import Config, InputError, baseline, config_to_json, run_folder
-from .data import BatchSampler, Patches, keyed_generator, random_flips, save_grid, take, to_uint8
+from .data import Patches
 from .diffaug import augment, draw_augmentation
 from .discriminator import make_discriminator
 from .files import read_weights_only, remove_parts, replacing

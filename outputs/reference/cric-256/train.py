@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from cellgan.config import Config, make_config
-from cellgan.data import load_patches, save_grid
+from cellgan.batches import save_grid
+from cellgan.data import load_patches
 from cellgan.files import read_weights_only
 from cellgan.generator import make_generator
 from cellgan.synthesis import load_synthesizer
