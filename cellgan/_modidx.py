@@ -100,7 +100,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'cellgan.config.project_root': ('config.html#project_root', 'cellgan/config.py'),
                                 'cellgan.config.run_folder': ('config.html#run_folder', 'cellgan/config.py')},
             'cellgan.data': { 'cellgan.data.DataReport': ('data.html#datareport', 'cellgan/data.py'),
-                              'cellgan.data.DataReport.__str__': ('data.html#datareport.__str__', 'cellgan/data.py'),
+                              'cellgan.data.DataReport.__repr__': ('data.html#datareport.__repr__', 'cellgan/data.py'),
                               'cellgan.data.DataReport._repr_html_': ('data.html#datareport._repr_html_', 'cellgan/data.py'),
                               'cellgan.data.DataReport.findings': ('data.html#datareport.findings', 'cellgan/data.py'),
                               'cellgan.data.DataReport.table': ('data.html#datareport.table', 'cellgan/data.py'),

@@ -30,7 +30,7 @@ from .phantom import Phantom, render
 from .reading import OUTSIDE, read_file
 
 # %% ../nbs/02_data.ipynb #8e6f00d9
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DataReport:
     "What was found in the data, what was skipped, and why."
     layout: str        # "phantom", "folder per class", "image list" or "CRIC"
@@ -65,7 +65,7 @@ class DataReport:
             yield f"identical pixels {kind}: {counted(len(sets), 'set')} (for example {' = '.join(sets[0][:3])})"
         yield from self.notes
 
-    def __str__(self):
+    def __repr__(self):
         return "\n".join([f"{self.layout}: {counted(sum(self.patches.values()), 'labelled cell')}", self.table().to_string(), *self.findings()])
 
     def _repr_html_(self):
