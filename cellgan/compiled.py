@@ -60,8 +60,8 @@ class Compiled:
         backend: str = "inductor",  # torch.compile's
     ):
         plain, self.network = without_parametrizations(network), network
-        torch._dynamo.config.recompile_limit = 64  # counted over all networks, since they share the code below
         def call(weights, *inputs): return functional_call(plain, weights, inputs)
+        call.__code__ = call.__code__.replace(co_name=f"call_{id(self)}")  # torch counts recompilations by code, and stops at a few
         self.call = torch.compile(call, backend=backend)
 
     def __call__(self, *inputs): return self.call(effective_weights(self.network), *inputs)
