@@ -8,7 +8,7 @@ __all__ = ['DataReport', 'Patches', 'fingerprint', 'read_entries', 'check_classe
            'load_patches']
 
 # %% ../nbs/02_data.ipynb #19976e4c
-import hashlib, html, inspect, json, os, warnings
+import hashlib, html, json, os, warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from .config import BETHESDA, Config, InputError, project_root
 from .files import replacing
 from .layouts import Scan, counted, find_data, order_classes, reasons, scan
-from .phantom import Phantom, render
+from .phantom import Phantom, code_hash, render
 from .reading import OUTSIDE, read_file
 
 # %% ../nbs/02_data.ipynb #8e6f00d9
@@ -313,7 +313,7 @@ def load_phantom(
         report = dict(sizes={f"{image_size}x{image_size}": n}, stored=dict(rendered=n), enlarged=0, left_out={}, skipped={}, duplicates={}, notes=[])
         labels, groups = [BETHESDA[i] for i in rendered.labels], [f"slide {i}" for i in rendered.slides]
         return make_patches(torch.from_numpy(rendered.images), labels, groups, [f"phantom {i}" for i in range(n)], "phantom", report, BETHESDA)
-    recipe = [repr(phantom), n, np.__version__, content_hash(Path(inspect.getsourcefile(Phantom)))]
+    recipe = [repr(phantom), n, np.__version__, code_hash()]
     return cached(hashlib.sha256(json.dumps(recipe).encode()).hexdigest(), build) if cache else build()
 
 # %% ../nbs/02_data.ipynb #bc45d8fe

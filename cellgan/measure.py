@@ -9,7 +9,7 @@ __all__ = ['EXTRACTORS', 'DISTANCES', 'METRICS', 'Split', 'split_three', 'key_of
            'agreement_rows', 'transfer_rows', 'measure', 'unseen_phantom']
 
 # %% ../nbs/24_measure.ipynb #7033639a
-import hashlib, inspect, json
+import hashlib, json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +31,11 @@ from torch_fidelity.utils import create_feature_extractor
 from tqdm.auto import tqdm
 
 from .config import BETHESDA, InputError
-from .data import Patches, cache_folder, cached, content_hash, make_patches
+from .data import Patches, cache_folder, cached, make_patches
 from .fidelity import CellClassifier, class_agreement, split_by_group, train_cell_classifier
 from .files import read_weights_only, replacing
 from .intervals import frechet, jackknife, kernel_distance, make_blocks
-from .phantom import Phantom, render
+from .phantom import Phantom, code_hash, render
 
 # %% ../nbs/24_measure.ipynb #d03bbac6
 @dataclass(frozen=True)
@@ -381,4 +381,4 @@ def unseen_phantom(
         report = dict(sizes={f"{image_size}x{image_size}": n}, stored=dict(rendered=n), enlarged=0, left_out={}, skipped={}, duplicates={}, notes=[])
         names = [BETHESDA[i] for i in made.labels], [f"slide {i}" for i in made.slides], [f"phantom {i}" for i in range(n)]
         return make_patches(torch.from_numpy(made.images), *names, "phantom", report, BETHESDA)
-    return cached(key_of(repr(phantom), n, np.__version__, content_hash(Path(inspect.getsourcefile(Phantom)))), build)
+    return cached(key_of(repr(phantom), n, np.__version__, code_hash()), build)

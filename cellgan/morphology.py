@@ -14,8 +14,8 @@ from scipy.stats import wasserstein_distance
 from skimage import filters, measure, morphology, segmentation
 from tqdm.auto import tqdm
 
+from .anatomy import FIELD_OF_VIEW, NORMAL_NUCLEUS
 from .config import class_colours
-from .phantom import FIELD_OF_VIEW, NORMAL_NUCLEUS
 
 # %% ../nbs/22_morphology.ipynb #e93a585a
 def absorbances(
