@@ -55,11 +55,12 @@ def compare(
     runs: pd.DataFrame,            # a row a trained classifier: classifier, arm, fold, seed, and the metrics
     metrics: tuple,                # columns to compare
     baseline: str = "real",        # the arm that the others are compared with
-) -> pd.DataFrame:                 # a row a classifier, arm and metric
+) -> pd.DataFrame:                 # a row a classifier, arm and metric, in that order
     "Means and spread of every arm, and the difference from the baseline on the same folds; raises `InputError` without a baseline."
     if baseline not in set(runs.arm): raise InputError(f"no arm is called {baseline}: arms must have the one that the others are compared with")
     share, rows = 1 / (runs.fold.nunique() - 1), []
-    for (classifier, arm), own in runs.groupby(["classifier", "arm"], sort=False):
+    pairs = runs.sort_values("classifier", key=lambda names: names.map({name: i for i, name in enumerate(names.unique())}), kind="stable")
+    for (classifier, arm), own in pairs.groupby(["classifier", "arm"], sort=False):
         for metric in metrics:
             reference = over_folds(runs[(runs.classifier == classifier) & (runs.arm == baseline)], metric)
             row = dict(classifier=classifier, arm=arm, metric=metric, mean=own[metric].mean(), sd=own[metric].std(), n=own[metric].count())
