@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from render_readme import LINK, ROOT, render
 
-NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
+NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 MAX_NOTEBOOK_BYTES = 1_000_000
 
 
@@ -63,7 +63,7 @@ def readme_leads_to_every_notebook():
     links = {match["target"].partition("#")[0] for match in LINK.finditer((ROOT / "README.md").read_text())}
     files = {link for link in links if link and not re.match(r"[a-z]+:", link)}
     missing = sorted(link for link in files if not (ROOT / link).exists())
-    unlisted = sorted(path.name for path in NOTEBOOKS if path.stem != "index" and f"nbs/{path.name}" not in files)
+    unlisted = sorted(str(path.relative_to(ROOT)) for path in NOTEBOOKS if path.stem != "index" and str(path.relative_to(ROOT)) not in files)
     return "\n".join([f"no such file: {link}" for link in missing] + [f"not in the table of notebooks: {name}" for name in unlisted])
 
 
@@ -134,14 +134,14 @@ def test_results(
 ) -> dict[str, bool]:  # notebook -> passed
     "Without nbdev's `Success.`, a notebook passed if it was completed and is not listed as failed."
     os.chdir(ROOT)
-    tested = sorted(path.name for path in nbglob(get_config().nbs_path, as_path=True))
+    tested = sorted(path.resolve().relative_to(ROOT / "nbs").as_posix() for path in nbglob(get_config().nbs_path, as_path=True))
     if re.search(r"^Success\.$", log, flags=re.MULTILINE):
         return dict.fromkeys(tested, True)
     # Workers print side by side, so a line may hold more than one message.
-    completed = {Path(path).name for path in re.findall(r"- Completed (.+?\.ipynb)", log)}
+    completed = {Path(path).relative_to(ROOT / "nbs").as_posix() for path in re.findall(r"- Completed (.+?\.ipynb)", log)}
     listed = log.partition("nbdev Tests Failed On The Following Notebooks:")[2]
-    failed = set(re.findall(r"^\t(.+\.ipynb)$", listed, flags=re.MULTILINE))
-    return {name: name in completed - failed for name in tested}
+    failed = set(re.findall(r"^\t(.+\.ipynb)$", listed, flags=re.MULTILINE))  # without their folders
+    return {name: name in completed and Path(name).name not in failed for name in tested}
 
 
 def main():

@@ -4,9 +4,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
-from cellgan.fidelity import class_agreement, features
-from cellgan.measure import judge, split_three, unseen_phantom
-from cellgan.synthesis import load_synthesizer
+from cellgan.evaluation.classifier import class_agreement, features
+from cellgan.evaluation.measure import judge, split_three, unseen_phantom
+from cellgan.training.synthesis import load_synthesizer
 
 
 def main(path):

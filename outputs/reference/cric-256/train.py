@@ -23,13 +23,13 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 
-from cellgan.config import Config, make_config
-from cellgan.batches import save_grid
-from cellgan.data import load_patches
-from cellgan.files import read_weights_only
-from cellgan.generator import make_generator
-from cellgan.synthesis import load_synthesizer
-from cellgan.training import save_generator, train
+from cellgan.core.config import Config, make_config
+from cellgan.data.batches import save_grid
+from cellgan.data.patches import load_patches
+from cellgan.core.files import read_weights_only
+from cellgan.model.generator import make_generator
+from cellgan.training.synthesis import load_synthesizer
+from cellgan.training.loop import save_generator, train
 
 HERE, RUN = Path(__file__).resolve().parent, ROOT / "outputs/cric-256"
 

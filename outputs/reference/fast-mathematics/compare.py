@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from cellgan.config import BETHESDA, PRESETS, make_config, run_folder
-from cellgan.data import load_patches
-from cellgan.fidelity import score, train_cell_classifier
-from cellgan.synthesis import load_synthesizer
-from cellgan.training import train
+from cellgan.core.config import BETHESDA, PRESETS, make_config, run_folder
+from cellgan.data.patches import load_patches
+from cellgan.evaluation.classifier import score, train_cell_classifier
+from cellgan.training.synthesis import load_synthesizer
+from cellgan.training.loop import train
 
 
 def main():
