@@ -26,7 +26,7 @@ from ..core.config import InputError, make_config
 from ..data.patches import Patches, load_patches
 from ..core.files import replacing
 from ..data.folds import leaks, read_record, write_record
-from ..data.phantom import available_cores
+from ..core.machine import available_cores
 from .plan import RECIPES, Plan, words
 from ..training.synthesis import load_synthesizer
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['noise_tile', 'textures', 'Canvas', 'paint_nucleus', 'paint_cell', 'halo', 'paint_neutrophil', 'paint_speck',
            'blur_rows', 'expose', 'develop', 'PhantomPatch', 'Phantom', 'check_phantom', 'morphology_of', 'masks_of',
-           'PhantomPatches', 'render_span', 'render', 'run_spans', 'available_cores', 'code_hash']
+           'PhantomPatches', 'render_span', 'render', 'run_spans', 'code_hash']
 
 # %% ../../nbs/2_data/02_phantom.ipynb #b6a2bcda
 import hashlib, inspect, os
@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from .anatomy import (CASE_COUNTS, FIELD_OF_VIEW, HAEMATOXYLIN, LIGHT_GREEN, N_ANGLES, NORMAL_NUCLEUS, Cell, Nucleus, Scene, Slide,
                              area_of, draw_scene, slide_of, transmit)
 from ..core.config import BETHESDA, InputError
+from ..core.machine import available_cores
 
 # %% ../../nbs/2_data/02_phantom.ipynb #77c82ed3
 def noise_tile(
@@ -335,11 +336,6 @@ def run_spans(phantom: Phantom, spans: list[range], workers: int) -> Iterator[Ph
     # Started fresh, not forked: a fork of a process in which torch runs threads can hang.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(render_span, [phantom] * len(spans), spans)
-
-
-def available_cores() -> int:
-    "Cores that this process may use."
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 # %% ../../nbs/2_data/02_phantom.ipynb #748f1f54
 def code_hash() -> str:  # hexadecimal

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CHANGED', 'plain', 'parameters', 'imported', 'code_version', 'data_version', 'default_data', 'notebook_of',
            'describe', 'unchanged', 'folder_of', 'lock', 'failures', 'at_rest', 'state', 'look', 'states',
-           'kernel_with', 'attempt', 'Worker', 'alive', 'visible_gpus', 'shares', 'make_executor', 'at_work', 'prepare',
-           'supervise', 'run_study', 'collect', 'why_failed', 'over_seeds']
+           'kernel_with', 'attempt', 'Worker', 'alive', 'shares', 'make_executor', 'at_work', 'prepare', 'supervise',
+           'run_study', 'collect', 'why_failed', 'over_seeds']
 
 # %% ../../nbs/7_study/01_runs.ipynb #0f4a3bc9
 import ast, fcntl, hashlib, inspect, json, math, os, re, shutil, signal, subprocess, threading, time
@@ -22,7 +22,7 @@ from submitit.helpers import Checkpointable
 from tqdm.auto import tqdm
 from ..core.config import InputError, project_root, run_folder
 from ..core.files import replacing
-from ..data.phantom import available_cores
+from ..core.machine import available_cores, visible_gpus
 
 # %% ../../nbs/7_study/01_runs.ipynb #295fd023
 def plain(
@@ -245,12 +245,6 @@ def alive(
     return True
 
 # %% ../../nbs/7_study/01_runs.ipynb #5ea4a5a9
-def visible_gpus() -> list:
-    "The names of the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` has them."
-    import torch
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
-    return [name for name in named.split(",") if name]
-
 def shares(
     workers: int,  # at the same time
     gpus: int,     # for each
