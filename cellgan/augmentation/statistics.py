@@ -138,7 +138,7 @@ def recall_figure(
 ):                       # a matplotlib Figure
     "Recall of each class, a group of bars an arm; black lines are standard deviations over folds and seeds."
     import matplotlib.pyplot as plt
-    from cellgan.core.config import class_colours
+    from cellgan.core.plotting import class_colours
     pairs, width = list(dict.fromkeys(zip(runs.classifier, runs.arm))), 0.8 / len(classes)
     fig, ax = plt.subplots(figsize=(1.5 + 1.25 * len(pairs), 3), layout="constrained")
     for i, (name, colour) in enumerate(class_colours(classes).items()):

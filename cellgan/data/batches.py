@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from ..core.config import InputError, class_colours
+from ..core.config import InputError
+from ..core.plotting import class_colours
 from .patches import Patches
 from ..core.files import replacing
 

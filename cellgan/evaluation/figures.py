@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..data.batches import mosaic
-from ..core.config import InputError, class_colours, project_root
+from ..core.config import InputError, project_root
+from ..core.plotting import class_colours
 from ..data.patches import load_patches
 from ..core.files import replacing
 from ..training.synthesis import load_synthesizer

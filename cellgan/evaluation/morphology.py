@@ -15,7 +15,7 @@ from skimage import filters, measure, morphology, segmentation
 from tqdm.auto import tqdm
 
 from ..data.anatomy import FIELD_OF_VIEW, NORMAL_NUCLEUS
-from ..core.config import class_colours
+from ..core.plotting import class_colours
 
 # %% ../../nbs/5_evaluation/06_morphology.ipynb #e93a585a
 def absorbances(
