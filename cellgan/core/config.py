@@ -8,6 +8,7 @@ __all__ = ['BETHESDA', 'PRESETS', 'BASELINES', 'InputError', 'project_root', 'ru
 
 # %% ../../nbs/1_core/01_config.ipynb #68703529
 import json, re
+from importlib import import_module
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -120,10 +121,7 @@ def baseline(
     config: Config,  # model
 ):                   # a module
     "The module of a baseline, imported when it is used and not before; None for CellGAN."
-    if config.model == "biggan": from cellgan.training import biggan as module
-    elif config.model == "ldm": from cellgan.training import ldm as module
-    else: module = None
-    return module
+    return import_module(f"cellgan.training.{config.model}") if config.model in BASELINES else None
 
 # %% ../../nbs/1_core/01_config.ipynb #a60d3dec
 def check_type(
