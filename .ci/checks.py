@@ -4,10 +4,12 @@ as one, and exits non-zero if any failed.
 """
 
 import configparser
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -82,6 +84,7 @@ def settings_agree():
     def pins(lines):
         return {f"{requirement.name}{requirement.specifier}" for requirement in map(Requirement, lines)}
 
+    docs_pins = pins(project["dependency-groups"]["docs"])
     uv_pins = pins(project["project"]["dependencies"] + project["dependency-groups"]["dev"])
     conda_pins = pins(line for line in pip_section if line != "-e .")
     requires_python = Requirement("python" + project["project"]["requires-python"]).specifier
@@ -92,7 +95,7 @@ def settings_agree():
         "settings.ini and pyproject.toml: name": (settings["lib_name"], project["project"]["name"]),
         "settings.ini and pyproject.toml: minimum of Python": (f">={settings['min_python']}" in map(str, requires_python), True),
         "settings.ini and cellgan/__init__.py: version": (settings["version"], cellgan.__version__),
-        "packages without a pin": ([pin for pin in uv_pins if "==" not in pin], []),
+        "packages without a pin": ([pin for pin in uv_pins | docs_pins if "==" not in pin], []),
     }
     return "\n".join(f"{what}: {left} against {right}" for what, (left, right) in compared.items() if left != right)
 
@@ -103,6 +106,17 @@ def workflow_notebooks_have_parameters():
     untagged = [path.name for path in workflows
                 if not any("parameters" in cell.metadata.get("tags", []) for cell in nbformat.read(path, as_version=4).cells)]
     return f"no cell tagged `parameters`: {', '.join(untagged)}" if untagged else ""
+
+
+def site_builds():
+    "All pages, without a warning; skipped where the group `docs` is not installed."
+    if importlib.util.find_spec("sphinx") is None:
+        print("note: the site is not built: `uv sync --inexact --group docs` installs what it needs")
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [sys.executable, str(ROOT / ".site" / "build.py"), folder]
+        built = subprocess.run(arguments, cwd=ROOT, text=True, capture_output=True)
+    return (built.stdout + built.stderr)[-4000:] if built.returncode else ""
 
 
 def notebooks_are_small():
@@ -122,6 +136,7 @@ CHECKS = [
     readme_leads_to_every_notebook,
     settings_agree,
     workflow_notebooks_have_parameters,
+    site_builds,
     notebooks_are_small,
     no_lock_file_in_git,
     nbdev_export_changes_nothing,
