@@ -26,7 +26,8 @@ from tqdm.auto import tqdm
 from ..core.config import BETHESDA, Config, InputError, project_root
 from ..core.files import replacing
 from .layouts import Scan, counted, find_data, order_classes, reasons, scan
-from .phantom import Phantom, code_hash, render
+from ..core.versions import result_key, source_version
+from .phantom import Phantom, render
 from .reading import OUTSIDE, read_file
 
 # %% ../../nbs/2_data/05_patches.ipynb #8e6f00d9
@@ -259,7 +260,8 @@ def folder_key(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashes = dict(zip(paths, tqdm(pool.map(content_hash, paths), "checking", len(paths), unit="file", disable=not progress)))
     entries = [[e.source, e.label, e.group, e.centre, hashes[e.path]] for e in found.entries]
-    return hashlib.sha256(json.dumps([PIL.__version__, settings, found.layout, found.skipped, found.notes, entries]).encode()).hexdigest()
+    return result_key(pillow=PIL.__version__, code=source_version("cellgan.data.patches"), settings=settings, layout=found.layout,
+                      skipped=found.skipped, notes=found.notes, entries=entries)
 
 # %% ../../nbs/2_data/05_patches.ipynb #8b5f43cb
 def write_cache(
@@ -313,8 +315,8 @@ def load_phantom(
         report = dict(sizes={f"{image_size}x{image_size}": n}, stored=dict(rendered=n), enlarged=0, left_out={}, skipped={}, duplicates={}, notes=[])
         labels, groups = [BETHESDA[i] for i in rendered.labels], [f"slide {i}" for i in rendered.slides]
         return make_patches(torch.from_numpy(rendered.images), labels, groups, [f"phantom {i}" for i in range(n)], "phantom", report, BETHESDA)
-    recipe = [repr(phantom), n, np.__version__, code_hash()]
-    return cached(hashlib.sha256(json.dumps(recipe).encode()).hexdigest(), build) if cache else build()
+    if not cache: return build()
+    return cached(result_key(phantom=repr(phantom), n=n, code=source_version("cellgan.data.phantom")), build)
 
 # %% ../../nbs/2_data/05_patches.ipynb #bc45d8fe
 def load_patches(

@@ -5,16 +5,14 @@
 # %% auto #0
 __all__ = ['noise_tile', 'textures', 'Canvas', 'paint_nucleus', 'paint_cell', 'halo', 'paint_neutrophil', 'paint_speck',
            'blur_rows', 'expose', 'develop', 'PhantomPatch', 'Phantom', 'check_phantom', 'morphology_of', 'masks_of',
-           'PhantomPatches', 'render_span', 'render', 'run_spans', 'code_hash']
+           'PhantomPatches', 'render_span', 'render', 'run_spans']
 
 # %% ../../nbs/2_data/02_phantom.ipynb #b6a2bcda
-import hashlib, inspect, os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -336,9 +334,3 @@ def run_spans(phantom: Phantom, spans: list[range], workers: int) -> Iterator[Ph
     # Started fresh, not forked: a fork of a process in which torch runs threads can hang.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(render_span, [phantom] * len(spans), spans)
-
-# %% ../../nbs/2_data/02_phantom.ipynb #748f1f54
-def code_hash() -> str:  # hexadecimal
-    "Changes with the code that draws patches."
-    sources = [Path(inspect.getsourcefile(part)).read_bytes() for part in (Scene, Phantom)]
-    return hashlib.blake2b(b"".join(sources), digest_size=16).hexdigest()
