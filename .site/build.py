@@ -150,9 +150,14 @@ def build(
     folder: Path,  # where the site is written
 ) -> int:          # 0 if there was no warning
     "The site, whole and searchable without a server."
-    with tempfile.TemporaryDirectory() as source:
-        lay_out(Path(source))
-        return build_main(["-q", "-W", "--keep-going", "-b", "html", "-c", str(SITE), source, str(folder)])
+    with tempfile.TemporaryDirectory() as work:
+        source, built = Path(work, "source"), Path(work, "html")
+        source.mkdir()
+        lay_out(source)
+        failed = build_main(["-q", "-W", "--keep-going", "-b", "html", "-c", str(SITE), str(source), str(built)])
+        # myst-nb leaves files of its own beside the site, so only the site itself is handed over.
+        shutil.copytree(built, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".doctrees", ".buildinfo*"))
+    return failed
 
 
 if __name__ == "__main__":
