@@ -13,7 +13,7 @@ import torch, torch.nn.functional as F
 from torch import nn
 from ..data.batches import keyed_generator
 from ..core.config import Config
-from ..model.diffaug import augment
+from ..model.diffaug import diff_augment
 from ..model.losses import class_contrast, hinge_discriminator, hinge_generator
 from ..model.mapping import spectral_norm, weights_fixed
 from .loop import Batch, TrainingState, frozen, full, update, update_average
@@ -253,7 +253,7 @@ def training_step(
 ) -> dict:                 # name -> scalar tensor, on the device
     "One iteration: the discriminator's update, and in every `discriminator_steps`-th the generator's and the average's."
     G, D, autocast, n = state.generator, state.discriminator, accelerator.autocast, len(batch.real)
-    def seen(images, chance): return augment(images, chance) if config.augment else images
+    def seen(images, chance): return diff_augment(images, chance) if config.augment else images
     updates_generator = (state.iteration + 1) % config.discriminator_steps == 0
     with torch.set_grad_enabled(updates_generator), weights_fixed(), autocast():
         fake = seen(full(G(batch.latent, batch.labels)), batch.augment_fake)

@@ -27,7 +27,7 @@ from ..data.batches import BatchSampler, keyed_generator, random_flips, save_gri
 from ..model.compiled import compile_networks
 from ..core.config import Config, InputError, baseline, config_to_json, run_folder
 from ..data.patches import Patches
-from ..model.diffaug import augment, draw_augmentation
+from ..model.diffaug import diff_augment, sample_augmentation
 from ..model.discriminator import make_discriminator
 from ..core.files import read_weights_only, remove_parts, replacing
 from ..data.folds import write_record
@@ -43,7 +43,7 @@ class Batch:
     real: torch.Tensor            # (B, 3, S, S) in [-1, 1]
     labels: torch.Tensor          # (B,) class numbers; the generated images get the same
     latent: torch.Tensor          # (B, latent_dim) standard normal
-    augment_real: torch.Tensor    # (B, 5) for `augment`
+    augment_real: torch.Tensor    # (B, 5) for `diff_augment`
     augment_fake: torch.Tensor    # (B, 5)
     crop: tuple                   # row and column of the redrawn crop, 0 to 8
     process: int = 0              # whose share of the whole batch this is
@@ -61,7 +61,7 @@ def draw_batch(
     generator = keyed_generator(config.seed, "step", iteration)
     indices, n, device = sampler.indices(iteration), config.batch_size, patches.images.device
     flips, latent = random_flips(n, generator), torch.randn(n, config.latent_dim, generator=generator)
-    augment_real, augment_fake = draw_augmentation(n, generator), draw_augmentation(n, generator)
+    augment_real, augment_fake = sample_augmentation(n, generator), sample_augmentation(n, generator)
     crop = tuple(torch.randint(9, (2,), generator=generator).tolist())
     def share(x): return x[process::processes].to(device, non_blocking=True)
     indices = indices[process::processes]
@@ -153,7 +153,7 @@ def discriminator_loss(
     autocast,                  # a context for the networks' precision
 ) -> tuple:                    # the loss (scalar) and its parts (dict of scalars)
     "What the discriminator minimises (paper, equation 2)."
-    n, real = len(batch.real), augment(batch.real, batch.augment_real) if config.augment else batch.real
+    n, real = len(batch.real), diff_augment(batch.real, batch.augment_real) if config.augment else batch.real
     first, weight = redrawn(batch, config)
     with autocast():
         at_16, at_8 = discriminator.features(torch.cat([real, fake]))
@@ -208,7 +208,7 @@ def training_step(
     "One iteration: the discriminator's update, then the generator's, then the average (paper, section 2.2)."
     G, D, autocast = state.generator, state.discriminator, accelerator.autocast
     with weights_fixed(), autocast(): fake = full(G(batch.latent, batch.labels))
-    if config.augment: fake = augment(fake, batch.augment_fake)
+    if config.augment: fake = diff_augment(fake, batch.augment_fake)
     with weights_fixed():
         loss, parts = discriminator_loss(D, batch, fake.detach(), config, autocast)
         if config.r1_every == 1:
