@@ -112,14 +112,14 @@ def panel_html(
     "The cell of a view, its nearest real patches, and the rows of walk and morph."
     image = draw_view(synthesizer, view)
     ways = [f"{i / (row_length - 1):.2f}" for i in range(row_length)]
-    parts = [row_html("This cell", [image], [caption_of(view)], 192)]
+    top = row_html("This cell", [image], [caption_of(view)], 192)
     if patches is not None:
         found = nearest_patches(image, codes)
         names = [patches.classes[label] for label in patches.labels[found]]
-        parts.append(row_html("Nearest real patches", patches.images[found], names, 88))
-    parts.append(row_html(f"Walk to cell {view.other_cell}", draw_row(synthesizer, view, "walk", row_length), ways, 72))
-    parts.append(row_html(f"Morph to {view.toward}", draw_row(synthesizer, view, "morph", row_length), ways, 72))
-    return "".join(parts)
+        top += row_html("Nearest real patches", patches.images[found], names, 80)
+    walk = row_html(f"Walk to cell {view.other_cell}", draw_row(synthesizer, view, "walk", row_length), ways, 72)
+    morph = row_html(f"Morph to {view.toward}", draw_row(synthesizer, view, "morph", row_length), ways, 72)
+    return f'<div style="display:flex;gap:16px;align-items:flex-end">{top}</div>{walk}{morph}'
 
 def caption_of(
     view: View,
