@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['BETHESDA', 'RESERVED', 'PRESETS', 'BASELINES', 'is_class_name', 'check_class_names', 'project_root', 'run_folder',
-           'DataSettings', 'NetworkSettings', 'OptimizerSettings', 'LossSettings', 'DiffusionSettings',
-           'MachineSettings', 'Config', 'check', 'check_model', 'baseline', 'make_config', 'notebook_config',
-           'config_to_json', 'config_from_json']
+           'NetworkSettings', 'BudgetSettings', 'LossSettings', 'DiffusionSettings', 'RunSettings', 'Config', 'check',
+           'check_model', 'baseline', 'make_config', 'notebook_config', 'config_to_json', 'config_from_json']
 
 # %% ../../nbs/1_core/02_config.ipynb #68703529
 import json, re
@@ -18,7 +17,7 @@ from .parameters import InputError, check_value, optional_names, read_parameters
 # %% ../../nbs/1_core/02_config.ipynb #fe570580
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL")
 
-# %% ../../nbs/1_core/02_config.ipynb #96704fec
+# %% ../../nbs/1_core/02_config.ipynb #4d02352c
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices of Windows
 
 def is_class_name(
@@ -32,7 +31,7 @@ def check_class_names(
     names,        # class names
     source: str,  # where they are from, for the message
 ) -> tuple:       # the names
-    "The class names; raises `InputError` for one that cannot be a folder's name, and for two that differ in case alone."
+    "The class names; raises `InputError` for one that cannot be a folder's, or for two that differ in case alone."
     for name in names:
         if is_class_name(name): continue
         raise InputError(f"{source} has the class {str(name)[:60]!r}: a class name becomes a folder, so use letters, "
@@ -56,24 +55,14 @@ def run_folder(
     "`outputs/<run>` below the project's root; raises `InputError` for a name that would lead elsewhere."
     return project_root()/"outputs"/check_value("run", run, str)
 
-# %% ../../nbs/1_core/02_config.ipynb #d9b9514b
-@dataclass(frozen=True)
-class DataSettings:
-    "What a run learns from."
-    run: str = "demo"                # name of the run's folder under outputs/
-    data: str = "phantom"            # "phantom", or a folder of images
-    phantom_patches: int = 14_477    # patches in the built-in data set; the paper's data set has as many
-    field_of_view: int = 128         # CRIC fields: pixels a side that are cut around a nucleus, then resized
-    folds: int = 0                   # folds of the data; 0: train on all of it
-    fold: int = 0                    # the fold that training leaves out, from 0; its groups are never seen
-    balanced: bool = False           # sample classes uniformly rather than as frequent as they are
-
-# %% ../../nbs/1_core/02_config.ipynb #7d14a98a
+# %% ../../nbs/1_core/02_config.ipynb #55ea852c
 @dataclass(frozen=True)
 class NetworkSettings:
-    "What is trained."
+    "Which networks learn from which data."
+    run: str = "demo"                       # name of the run's folder under outputs/
+    data: str = "phantom"                   # "phantom", or a folder of images
     preset: str = "paper"                   # which of `PRESETS` the settings started from
-    model: str = "cellgan"                  # "cellgan", "biggan" or "ldm"
+    model: str = "cellgan"                  # "cellgan", or a baseline: "biggan", "ldm"
     image_size: int = 256                   # pixels a side; a power of two from 32 to 1024
     width: int = 32                         # channels at 256x256; every other layer is a multiple of it
     latent_dim: int = 128                   # length of the latent z and of the class embedding c
@@ -83,36 +72,35 @@ class NetworkSettings:
     sle: bool = False                       # FastGAN's skip-layer excitation in SGC's place
     init: str = "xavier"                    # initial weights: "xavier" (normal, gain 0.02) or "he"
     generator_spectral_norm: bool = True    # spectral normalisation in the generator; the discriminator always has it
-    logit_scale: float = 1.0                # factor of the discriminator's logits; the paper has none
 
-# %% ../../nbs/1_core/02_config.ipynb #7adb85b5
+# %% ../../nbs/1_core/02_config.ipynb #292d33d5
 @dataclass(frozen=True)
-class OptimizerSettings:
-    "How the weights change."
+class BudgetSettings:
+    "What a step takes, and how many there are."
     iterations: int = 100_000           # training steps, where neither seconds nor teraflop is set
     seconds: float = 0.0                # train for so long instead, time between runs not counted; 0: not set
     teraflop: float = 0.0               # train for so many 10^12 floating-point operations instead; 0: not set
     batch_size: int = 64                # real images a step, over all processes
+    balanced: bool = False              # sample classes uniformly rather than as frequent as they are
+    augment: bool = True                # differentiable augmentation of real and generated images
     generator_lr: float = 2.5e-4        # Adam's learning rate
     discriminator_lr: float = 2.5e-4    # Adam's learning rate
-    beta1: float = 0.0                  # Adam's first beta
     decay_from: float = 1.0             # share of the run after which the learning rates fall linearly to 0
-    ema_decay: float = 0.999            # decay per step of the averaged generator
-    ema_start: int = 1000               # iteration from which the generator is averaged
 
-# %% ../../nbs/1_core/02_config.ipynb #e40d2951
+# %% ../../nbs/1_core/02_config.ipynb #57db5f16
 @dataclass(frozen=True)
 class LossSettings:
     "What the networks are trained for."
-    augment: bool = True                # differentiable augmentation of real and generated images
     r1_weight: float = 0.01             # weight of the R1 penalty
     r1_every: int = 1                   # steps between R1 penalties; the penalty is scaled by it
     class_contrast: float = 0.0         # weight of the discriminator's class contrast; the paper has none
+    logit_scale: float = 1.0            # factor of the discriminator's logits; the paper has none
     reconstruction_share: float = 1.0   # share of the real images that the decoders reconstruct
+    beta1: float = 0.0                  # Adam's first beta
     orthogonal_weight: float = 0.0      # BigGAN: weight of the generator's orthogonal regularisation
     discriminator_steps: int = 1        # BigGAN: the generator is updated every so many iterations
 
-# %% ../../nbs/1_core/02_config.ipynb #af3301ee
+# %% ../../nbs/1_core/02_config.ipynb #032e4e8b
 @dataclass(frozen=True)
 class DiffusionSettings:
     "Latent diffusion alone."
@@ -125,20 +113,26 @@ class DiffusionSettings:
     solver: str = "dpm"                 # "dpm" (second order) or "ddim"
     solver_steps: int = 20              # denoising steps in sampling
 
+# %% ../../nbs/1_core/02_config.ipynb #b2342944
+@dataclass(frozen=True)
+class RunSettings:
+    "Average, precision, data and machine."
+    ema_decay: float = 0.999         # decay per step of the averaged generator
+    ema_start: int = 1000            # iteration from which the generator is averaged
+    precision: str = "float32"       # "float32", or "bfloat16" for the networks' matrix products
+    compile: bool = False            # compile the networks with torch.compile; on a CPU it needs a C++ compiler
+    phantom_patches: int = 14_477    # patches in the built-in data set; the paper's data set has as many
+    field_of_view: int = 128         # CRIC fields: pixels a side that are cut around a nucleus, then resized
+    folds: int = 0                   # folds of the data; 0: train on all of it
+    fold: int = 0                    # the fold that training leaves out, from 0; its groups are never seen
+    device: str = "auto"             # "auto", "cpu", "cuda", "cuda:1", "mps"
+    processes: int = 1               # processes that train.ipynb starts; torchrun and accelerate bring their own number
+    seed: int = 0                    # of weights, sampling and noise
+    resume: bool = True              # continue from the run's checkpoint where there is one
+
 # %% ../../nbs/1_core/02_config.ipynb #21242d48
 @dataclass(frozen=True)
-class MachineSettings:
-    "Where and how precisely a run computes."
-    precision: str = "float32"    # "float32", or "bfloat16" for the networks' matrix products
-    compile: bool = False         # compile the networks with torch.compile; on a CPU it needs a C++ compiler
-    device: str = "auto"          # "auto", "cpu", "cuda", "cuda:1", "mps"
-    processes: int = 1            # processes that train.ipynb starts; torchrun and accelerate bring their own number
-    seed: int = 0                 # of weights, sampling and noise
-    resume: bool = True           # continue from the run's checkpoint where there is one
-
-# Of several base classes, a dataclass lists the fields of the last one first.
-@dataclass(frozen=True)
-class Config(MachineSettings, DiffusionSettings, LossSettings, OptimizerSettings, NetworkSettings, DataSettings):
+class Config(RunSettings, DiffusionSettings, LossSettings, BudgetSettings, NetworkSettings):
     "Every setting of a training run, with the paper's defaults; raises `InputError` for a value that cannot be used."
     def __post_init__(self): check(self)
 

@@ -159,14 +159,14 @@ def cells_of(
         except SyntaxError: continue  # a cell that did not run either
     return trees
 
-# %% ../../nbs/1_core/01_parameters.ipynb #58e55b6d
+# %% ../../nbs/1_core/01_parameters.ipynb #338d6ded
 def injected_names(
     namespace: dict,  # a notebook's `globals()`
 ) -> set:             # of names
     "The names to which papermill's own cell assigned values."
     injected = [tree for source, tree in cells_of(namespace) if source.startswith("# Parameters")]
-    targets = [target for tree in injected for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    assignments = [node for tree in injected for node in tree.body if isinstance(node, ast.Assign)]
+    return {target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)}
 
 def optional_names(
     namespace: dict,  # a notebook's `globals()`
@@ -175,7 +175,7 @@ def optional_names(
     nodes = [node for _, tree in cells_of(namespace) for node in tree.body if isinstance(node, ast.AnnAssign)]
     return {node.target.id for node in nodes if isinstance(node.value, ast.Constant) and node.value.value is None}
 
-# %% ../../nbs/1_core/01_parameters.ipynb #c7af5d09
+# %% ../../nbs/1_core/01_parameters.ipynb #e1f02837
 def given_values(
     namespace: dict,  # a notebook's `globals()`
 ) -> dict:            # name -> value
@@ -192,7 +192,8 @@ def read_parameters(
     "The notebook's parameters; raises `InputError` for one that is unknown, of another type or against its rule."
     given = given_values(namespace)
     for name, value in given.items():
-        if name not in types: raise InputError(f"{short(name)[1:-1]} is not a parameter of this notebook: it takes {', '.join(types)}")
+        if name not in types:
+            raise InputError(f"{name[:80]} is not a parameter of this notebook: it takes {', '.join(types)}")
         if value is None and name not in optional: raise InputError(f"{name} is None: give it a value")
     return {name: value if value is None else check_value(name, value, types[name]) for name, value in given.items()}
 

@@ -26,7 +26,8 @@ def imports_in(
             parents = package[:len(package) - node.level] if node.level else []
             base = ".".join(parents + ([node.module] if node.module else []))
             names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] == "cellgan"}
+    names = {name for name in names if name.split(".")[0] == "cellgan"}
+    return names | {cellgan.NAMES[name[8:]] for name in names if name[8:] in cellgan.NAMES}
 
 # %% ../../nbs/1_core/05_versions.ipynb #d3a16dcd
 def module_file(

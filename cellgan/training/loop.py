@@ -26,11 +26,11 @@ from tqdm.auto import tqdm
 from ..data.batches import BatchSampler, keyed_generator, random_flips, save_grid, take, to_uint8
 from ..model.compiled import compile_networks
 from ..core.config import Config, InputError, baseline, config_to_json, run_folder
-from ..data.patches import Patches
+from ..data.store import Patches
 from ..model.diffaug import diff_augment, sample_augmentation
 from ..model.discriminator import make_discriminator
 from ..core.files import read_weights_only, remove_parts, replacing
-from ..data.folds import write_record
+from ..data.folds import write_image_list
 from ..model.generator import make_generator
 from ..model.losses import class_contrast, crop_features, hinge_discriminator, hinge_generator, r1_penalty, reconstruction_loss
 from ..model.mapping import weights_fixed
@@ -433,7 +433,7 @@ def prepare_run(
         if not saved:
             for old in (folder/"checkpoint.pt", folder/"generator.safetensors", *(folder/"samples").glob("*.png")): old.unlink(missing_ok=True)
         keep_metrics_until(folder, state.iteration if saved else -1)
-        write_record(patches, folder/"images.csv")
+        write_image_list(patches, folder/"images.csv")
     except OSError as error: raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 
 # %% ../../nbs/4_training/08_loop.ipynb #3aabafec

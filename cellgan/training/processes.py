@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from accelerate.state import PartialState
 from ..core.config import Config, InputError, make_config, run_folder
-from ..data.folds import patches_of
+from ..data.folds import training_patches
 from .loop import train
 
 # %% ../../nbs/4_training/09_processes.ipynb #61017c44
@@ -31,7 +31,7 @@ def main(words=None):
     "Trains in this process, one of those that torchrun or accelerate started."
     said = settings(sys.argv[1:] if words is None else words)
     config = make_config(**said)
-    train(config, patches_of(config))
+    train(config, training_patches(config))
     PartialState().destroy_process_group()
 
 # %% ../../nbs/4_training/09_processes.ipynb #49dbfa62
