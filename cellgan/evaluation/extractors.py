@@ -7,7 +7,7 @@ __all__ = ['OWN_EXTRACTORS', 'EXTRACTORS', 'DISTANCES', 'INCEPTION_FILE', 'INCEP
            'AuthorsInception', 'where_to_get', 'hub_folder', 'check_extractor', 'make_extractor', 'extract',
            'sha256_of', 'read_features', 'cached_features']
 
-# %% ../../nbs/5_evaluation/05_extractors.ipynb #c638893b
+# %% ../../nbs/5_evaluation/05_extractors.ipynb #6c45a44d
 import hashlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,8 @@ from ..core.config import InputError
 from ..core.files import read_weights_only, replacing
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
-from ..data.patches import Patches, cache_folder
+from ..data.cache import cache_folder
+from ..data.store import Patches
 from .classifier import prepare
 from .judge import load_classifier
 

@@ -6,7 +6,7 @@
 __all__ = ['ThreeSides', 'split_three', 'split_around_fold', 'save_classifier', 'load_classifier', 'trained_once', 'youden_index',
            'judge_statistics', 'effective_rank', 'Judge', 'assess', 'make_judge', 'judge_sentences']
 
-# %% ../../nbs/5_evaluation/04_judge.ipynb #ae4fb7f3
+# %% ../../nbs/5_evaluation/04_judge.ipynb #abaedd4f
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 from ..core.config import InputError
 from ..core.files import replacing
 from ..core.versions import result_key, source_version
-from ..data.patches import Patches, cache_folder
+from ..data.cache import cache_folder
+from ..data.folds import make_folds
+from ..data.store import Patches
 from .classifier import (CellClassifier, balanced_accuracy, features, predict, predict_from_colour,
                                            split_by_group, train_cell_classifier)
 from .intervals import Estimate, jackknife, make_blocks
@@ -47,7 +49,7 @@ def split_three(
     reference, floor = split_by_group(groups[held_out], 0.5, seed)
     return ThreeSides(train, held_out[reference], held_out[floor])
 
-# %% ../../nbs/5_evaluation/04_judge.ipynb #251c7059
+# %% ../../nbs/5_evaluation/04_judge.ipynb #78a82ea0
 def split_around_fold(
     real: Patches,
     folds: int,           # of the generator's training
@@ -56,7 +58,7 @@ def split_around_fold(
     seed: int = 0,
 ) -> ThreeSides:
     "The left-out fold as the reference; the other groups for the judge and the floor."
-    seen, left_out = (np.asarray(index) for index in real.folds(folds)[fold])
+    seen, left_out = (np.asarray(index) for index in make_folds(real, folds)[fold])
     train, floor = split_by_group(real.groups.cpu().numpy()[seen], share, seed)
     return ThreeSides(seen[train], left_out, seen[floor])
 

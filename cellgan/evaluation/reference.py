@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['unseen_phantom', 'RealData', 'real_data']
 
-# %% ../../nbs/5_evaluation/07_reference.ipynb #9568a9aa
+# %% ../../nbs/5_evaluation/07_reference.ipynb #693cdcd7
 from dataclasses import dataclass
 
 import torch
 
 from ..core.config import BETHESDA, Config
 from ..core.versions import result_key, source_version
-from ..data.patches import Patches, cached, load_patches, make_patches
+from ..data.cache import cached
+from ..data.patches import load_patches
+from ..data.store import Patches, make_patches
 from ..data.phantom import Phantom, render
 from .judge import ThreeSides, split_around_fold, split_three
 

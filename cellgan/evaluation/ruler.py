@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'choose_per_class', 'first_of_each', 'RealSide', 'Ruler', 
            'judge_warning', 'feature_rows', 'agreement_rows', 'transfer_classifier', 'transfer_rows', 'with_means',
            'measure', 'score', 'real_scores', 'floor_ratio']
 
-# %% ../../nbs/5_evaluation/08_ruler.ipynb #f0605e38
+# %% ../../nbs/5_evaluation/08_ruler.ipynb #10edbb59
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from ..core.config import InputError
 from ..core.progress import ProgressBar
-from ..data.patches import Patches
+from ..data.store import Patches
 from .classifier import CellClassifier, class_agreement, train_cell_classifier
 from .distances import frechet
 from .extractors import (DISTANCES, cached_features, check_extractor, extract, make_extractor,
