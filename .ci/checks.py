@@ -19,6 +19,7 @@ from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 from packaging.requirements import Requirement
 
+from house import CHECKS as HOUSE_CHECKS
 from render_readme import LINK, ROOT, render
 
 NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -139,6 +140,7 @@ CHECKS = [
     site_builds,
     notebooks_are_small,
     no_lock_file_in_git,
+    *HOUSE_CHECKS,
     nbdev_export_changes_nothing,
     nbdev_clean_changes_nothing,
 ]

@@ -1,0 +1,138 @@
+"""How the house is ordered: checks of pages and modules, for `.ci/checks.py`. Each returns what is wrong, or ""."""
+
+import ast
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_MODULE_LINES, MAX_CELL_LINES, MAX_COLUMNS = 300, 25, 120
+
+
+def pages():
+    "The pages of chapters, in reading order."
+    return sorted((ROOT / "nbs").glob("[0-9]*/[0-9]*.ipynb"))
+
+
+def code_cells(page):
+    return [cell.source for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
+
+
+def without_number(name):
+    return re.sub(r"^\d+_", "", name)
+
+
+def module_of(page):
+    "The module that a page should export to: `nbs/3_model/03_sgc.ipynb` is `cellgan.model.sgc`."
+    return f"cellgan.{without_number(page.parent.name)}.{without_number(page.stem)}"
+
+
+def file_of(module):
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def exported_module(page):
+    "The module that a page exports to by its `default_exp`; None for a page that exports nothing."
+    found = re.search(r"^#\s*\|\s*default_exp (\S+)", "\n".join(code_cells(page)), re.MULTILINE)
+    return found and f"cellgan.{found[1]}"
+
+
+def imports_in(source, module, modules):
+    "Those of `modules` that a piece of code imports, anywhere in it."
+    package, names = module.split("."), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level] if node.level else []
+            base = ".".join([*parents, *filter(None, [node.module])])
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return (names & set(modules)) - {module}
+
+
+def chapter_modules():
+    "Module -> its page, in reading order."
+    return {module: page for page in pages() if (module := exported_module(page))}
+
+
+def module_imports():
+    "Module -> the modules of the package that it imports."
+    modules = chapter_modules()
+    return {module: imports_in(file_of(module).read_text(), module, modules) for module in modules if file_of(module).is_file()}
+
+
+def pages_and_modules_have_one_name():
+    "A page and its module are found from one another without a table."
+    problems = []
+    for page in pages():
+        exported = exported_module(page)
+        if exported and exported != module_of(page):
+            problems.append(f"{page.relative_to(ROOT)} exports {exported}: by its name it should be {module_of(page)}")
+    known = {file_of(module) for module in chapter_modules()}
+    for file in sorted((ROOT / "cellgan").glob("*/*.py")):
+        if file.name != "__init__.py" and file not in known:
+            problems.append(f"{file.relative_to(ROOT)} has no page of its name: `git rm` it, or give it one")
+    return "\n".join(problems)
+
+
+def no_import_circles():
+    try:
+        tuple(TopologicalSorter(module_imports()).static_order())
+    except CycleError as error:
+        return "modules import each other in a circle: " + " <- ".join(error.args[1])
+    return ""
+
+
+def imports_lead_to_earlier_pages():
+    "A page imports earlier pages of its chapter and of earlier chapters, and nothing else."
+    modules, problems = chapter_modules(), []
+    for module, imported in module_imports().items():
+        for other in sorted(imported):
+            if modules[other] >= modules[module]:
+                here, there = (modules[name].relative_to(ROOT / "nbs") for name in (module, other))
+                problems.append(f"{here} imports {there}: a page imports earlier pages only, so move one of them or what they share")
+    return "\n".join(problems)
+
+
+def modules_are_short():
+    lengths = {module: len(file_of(module).read_text().splitlines()) for module in chapter_modules() if file_of(module).is_file()}
+    return "\n".join(f"{module} has {n} lines, over {MAX_MODULE_LINES}: split its page in two, one subject each"
+                     for module, n in lengths.items() if n > MAX_MODULE_LINES)
+
+
+def exported_cells_are_short():
+    "Comments for nbdev (`#| export`) and blank lines do not count."
+    problems = []
+    for page in pages():
+        for source in code_cells(page):
+            lines = [line for line in source.splitlines() if line.strip() and not re.match(r"#\s*\|", line)]
+            if re.match(r"#\s*\|\s*export", source) and len(lines) > MAX_CELL_LINES:
+                problems.append(f"{page.relative_to(ROOT)}: a cell of {len(lines)} lines is exported, over {MAX_CELL_LINES}; it begins {lines[0][:60]!r}")
+    return "\n".join(problems)
+
+
+def lines_are_short():
+    problems = []
+    for page in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        for source in code_cells(page):
+            problems += [f"{page.relative_to(ROOT)}: {len(line)} columns, over {MAX_COLUMNS}: {line.strip()[:60]}..."
+                         for line in source.splitlines() if len(line) > MAX_COLUMNS]
+    return "\n".join(problems)
+
+
+CHECKS = [
+    pages_and_modules_have_one_name,
+    no_import_circles,
+    imports_lead_to_earlier_pages,
+    modules_are_short,
+    exported_cells_are_short,
+    lines_are_short,
+]
+
+if __name__ == "__main__":
+    for check in CHECKS:
+        problem = check()
+        print(f"--- {check.__name__}: {len(problem.splitlines())} problems")
+        print(problem, end="\n" if problem else "")
