@@ -12,7 +12,8 @@ from torch import Tensor
 from ..data.batches import keyed_generator
 from .classifiers import probabilities
 from ..core.config import InputError
-from ..data.patches import Patches
+from ..data.folds import make_folds
+from ..data.store import Patches, image_hashes
 from ..evaluation.classifier import features
 from ..training.synthesis import Synthesizer
 
@@ -41,7 +42,7 @@ def split(
     seed: int,       # of the draw
 ) -> Split:
     "A fold; raises `InputError` where its training part lacks a class."
-    train, test = patches.folds(folds)[fold]
+    train, test = make_folds(patches, folds)[fold]
     subset = draw(patches.labels, per_class, keyed_generator(seed, "subset"))
     inside = torch.isin(train, subset)
     tested = test[draw(patches.labels[test], per_class, keyed_generator(seed, "test", fold))]

@@ -20,9 +20,10 @@ from tqdm.auto import tqdm
 from .arms import Split, choose, drawn, joined, noise, real_from_outside, split
 from .classifiers import flips, make_classifier, probabilities, scores, strong, train_classifier
 from ..core.config import InputError, make_config
-from ..data.patches import Patches, load_patches
+from ..data.patches import load_patches
+from ..data.store import Patches
 from ..core.files import replacing
-from ..data.folds import leaks, read_record, write_record
+from ..data.folds import count_leaks, read_image_list, write_image_list
 from ..core.machine import available_cores
 from ..core.versions import result_key, source_version
 from .plan import RECIPES, Plan, words
@@ -189,7 +190,7 @@ def write_records(
     folder.mkdir(parents=True, exist_ok=True)
     for fold in range(plan.folds):
         for seed in range(plan.seeds):
-            for part, patches in vars(split_of(plan, fold, seed)).items(): write_record(patches, folder/f"fold{fold}-seed{seed}-{part}.csv")
+            for part, patches in vars(split_of(plan, fold, seed)).items(): write_image_list(patches, folder/f"fold{fold}-seed{seed}-{part}.csv")
 
 def audit(
     plan: Plan,
@@ -199,11 +200,11 @@ def audit(
     "Compares the records; raises `InputError` where a leak-free plan leaks."
     rows = []
     for fold in range(plan.folds):
-        by_generators = {arm: read_record(Path(path).parent/"images.csv") for (arm, f), path in generators.items() if f == fold}
+        by_generators = {arm: read_image_list(Path(path).parent/"images.csv") for (arm, f), path in generators.items() if f == fold}
         for seed in range(plan.seeds):
-            train, outside, test = (read_record(folder/f"fold{fold}-seed{seed}-{part}.csv") for part in ("train", "outside", "test"))
+            train, outside, test = (read_image_list(folder/f"fold{fold}-seed{seed}-{part}.csv") for part in ("train", "outside", "test"))
             for learner, seen in ({"classifiers": train + outside} | by_generators).items():
-                known = {f"test_images_of_known_{kind}": n for kind, n in leaks(seen, test).items()}
+                known = {f"test_images_of_known_{kind}": n for kind, n in count_leaks(seen, test).items()}
                 rows.append(dict(learner=learner, fold=fold, seed=seed, seen=len(seen), tested=len(test)) | known)
     table = pd.DataFrame(rows).rename(columns=dict(test_images_of_known_images="test_images_known"))
     leaking = table[(table.test_images_of_known_groups + table.test_images_known > 0) & ((table.learner == "classifiers") | (plan.protocol == "leak_free"))]

@@ -31,7 +31,8 @@ from torch_fidelity.utils import create_feature_extractor
 from tqdm.auto import tqdm
 
 from ..core.config import BETHESDA, InputError
-from ..data.patches import Patches, cache_folder, cached, make_patches
+from ..data.cache import cache_folder, cached
+from ..data.store import Patches, make_patches
 from .classifier import CellClassifier, class_agreement, split_by_group, train_cell_classifier
 from ..core.files import read_weights_only, replacing
 from .intervals import frechet, jackknife, kernel_distance, make_blocks

@@ -19,8 +19,8 @@ from ..core.files import remove_parts, replacing
 from ..core.machine import device_of, keep_memory
 from ..core.progress import ProgressBar
 from ..data.batches import BatchSampler, keyed_generator, save_grid, to_uint8
-from ..data.folds import write_record
-from ..data.patches import Patches
+from ..data.folds import write_image_list
+from ..data.store import Patches
 from ..model.compiled import compile_networks
 from .batch import Batch, sample_batch
 from .checkpoint import BackgroundWriter, resume_state, save_checkpoint, save_generator
@@ -91,7 +91,7 @@ def prepare_folder(
             for old in (folder/"checkpoint.pt", folder/"generator.safetensors", *samples.glob("*.png")):
                 old.unlink(missing_ok=True)
         drop_metrics_after(folder, iteration)
-        write_record(patches, folder/"images.csv")
+        write_image_list(patches, folder/"images.csv")
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was trained") from None
 

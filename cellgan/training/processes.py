@@ -17,7 +17,7 @@ from pathlib import Path
 from accelerate.state import PartialState
 
 from ..core.config import Config, InputError, make_config, run_folder
-from ..data.folds import patches_of
+from ..data.folds import training_patches
 from .loop import train
 
 # %% ../../nbs/4_training/14_processes.ipynb #61017c44
@@ -39,7 +39,7 @@ def main(
 ):
     "Trains in this process, one of those that torchrun or accelerate started."
     config = make_config(**parse_settings(sys.argv[1:] if arguments is None else arguments))
-    train(config, patches_of(config))
+    train(config, training_patches(config))
     PartialState().destroy_process_group()
 
 # %% ../../nbs/4_training/14_processes.ipynb #49dbfa62
