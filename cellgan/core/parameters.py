@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['TYPE_HINTS', 'NAME', 'FOLDER_NAME', 'PLAIN_TEXT', 'TEXT_RULES', 'CHOICE_RULES', 'COUNT_RULES', 'NUMBER_RULES',
            'RULES', 'InputError', 'check_type', 'short', 'Range', 'Choice', 'Pattern', 'check_value', 'cells_of',
-           'injected_names', 'optional_names', 'given_values', 'read_parameters', 'notebook_parameters']
+           'injected_names', 'optional_names', 'nearest_hint', 'given_values', 'read_parameters', 'notebook_parameters']
 
 # %% ../../nbs/1_core/01_parameters.ipynb #52010928
-import ast, math, re
+import ast, difflib, math, re
 from dataclasses import dataclass
 
 # %% ../../nbs/1_core/01_parameters.ipynb #5800bbe5
@@ -176,6 +176,14 @@ def optional_names(
     return {node.target.id for node in nodes if isinstance(node.value, ast.Constant) and node.value.value is None}
 
 # %% ../../nbs/1_core/01_parameters.ipynb #e1f02837
+def nearest_hint(
+    name: str,  # a name that is unknown
+    names,      # those that are known
+) -> str:       # "" where none is near
+    "The end of a sentence that offers the known name which is most like an unknown one."
+    near = difflib.get_close_matches(name[:80], list(names), n=1)
+    return f", did you mean {near[0]}" if near else ""
+
 def given_values(
     namespace: dict,  # a notebook's `globals()`
 ) -> dict:            # name -> value
@@ -193,7 +201,8 @@ def read_parameters(
     given = given_values(namespace)
     for name, value in given.items():
         if name not in types:
-            raise InputError(f"{name[:80]} is not a parameter of this notebook: it takes {', '.join(types)}")
+            hint = nearest_hint(name, types)
+            raise InputError(f"{name[:80]} is not a parameter of this notebook{hint}: it takes {', '.join(types)}")
         if value is None and name not in optional: raise InputError(f"{name} is None: give it a value")
     return {name: value if value is None else check_value(name, value, types[name]) for name, value in given.items()}
 
