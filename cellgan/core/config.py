@@ -11,7 +11,7 @@ __all__ = ['BETHESDA', 'RESERVED', 'PRESETS', 'BASELINES', 'is_class_name', 'che
 import json, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from .parameters import InputError, check_value, optional_names, read_parameters
+from .parameters import InputError, check_value, nearest_hint, optional_names, read_parameters
 
 # %% ../../nbs/1_core/02_config.ipynb #fe570580
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL")
@@ -196,7 +196,8 @@ def make_config(
     given = {name: value for name, value in settings.items() if value is not None}
     names = [field.name for field in fields(Config)]
     for name in given:
-        if name not in names: raise InputError(f"{name} is not a setting: there are {', '.join(names)}")
+        if name not in names:
+            raise InputError(f"{name} is not a setting{nearest_hint(name, names)}: there are {', '.join(names)}")
     if given.get("sle") is True and "sgc" not in given: given["sgc"] = False
     model = check_value("model", given.get("model", Config.model), str)
     of_model = BASELINES.get(model, {}).get(preset, {})
