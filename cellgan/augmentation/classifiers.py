@@ -17,7 +17,7 @@ from torchvision.models import get_model
 from tqdm.auto import tqdm
 from ..data.batches import BatchSampler, keyed_generator
 from ..core.config import InputError
-from ..evaluation.classifier import CellClassifier, in_batches
+from ..evaluation.classifier import CellClassifier, apply_in_batches
 from .plan import CLASSIFIERS, Recipe
 
 # %% ../../nbs/6_augmentation/02_classifiers.ipynb #ab3422a4
@@ -139,7 +139,7 @@ def probabilities(
     images: Tensor,  # uint8 (N, 3, H, W)
 ) -> np.ndarray:     # float (N, classes), rows add up to 1
     "How likely each class is, to the classifier."
-    return in_batches(classifier, lambda x: classifier(x).softmax(1), images).numpy()
+    return apply_in_batches(classifier, lambda x: classifier(x).softmax(1), images).numpy()
 
 # %% ../../nbs/6_augmentation/02_classifiers.ipynb #3e50d96d
 def calibration_error(
