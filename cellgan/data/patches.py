@@ -32,16 +32,14 @@ from .store import Patches, make_patches
 class Collector:
     "Collects what was read, in order, with everything that the report needs."
     def __init__(self,
-        found: Scan,          # what is to be read
-        left_out: dict,       # classes that were not chosen, for the report
-        image_size: int,      # S, pixels a side
+        found: Scan, left_out: dict,  # what is to be read, and classes that were not chosen, for the report
+        image_size: int,              # S, pixels a side
     ):
         self.found, self.left_out = found, left_out
         self.store = np.empty((len(found.entries), 3, image_size, image_size), np.uint8)
         self.kept, self.digests, self.enlarged = [], [], 0  # entries, their pixels' digests, number of small ones
         self.sizes, self.stored = Counter(), Counter()
         self.skipped = defaultdict(list, {reason: list(where) for reason, where in found.skipped.items()})
-
     def add(self, entries, reading):
         "One file's entries, and what reading it gave."
         if reading.size:
@@ -146,6 +144,7 @@ def render_phantom(
     sources = [f"phantom {i}" for i in range(n)]
     return make_patches(torch.from_numpy(rendered.images), labels, groups, sources, "phantom", report, BETHESDA)
 
+# %% ../../nbs/2_data/10_patches.ipynb #fdb770ff
 def load_phantom(
     n: int,           # patches
     image_size: int,  # pixels a side

@@ -50,7 +50,6 @@ class Phantom:
     frequencies: tuple[float, ...] = CASE_COUNTS  # relative class frequencies, in the order of `BETHESDA`
 
     def __post_init__(self): check_phantom(self)
-
     def __getitem__(self, index: int) -> PhantomPatch:
         scene = self.scene(index)
         image, canvas = develop(scene, slide_of(self.seed, scene.slide), self.size)

@@ -31,7 +31,6 @@ class Patches:
     report: DataReport   # what was found, skipped and why
 
     def __len__(self): return len(self.labels)
-
     def counts(self) -> dict:
         "Class -> number of patches."
         return dict(zip(self.classes, torch.bincount(self.labels, minlength=len(self.classes)).tolist()))
