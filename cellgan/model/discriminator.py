@@ -9,7 +9,7 @@ __all__ = ['StraightLeakyReLU', 'StraightHalving', 'leaky_relu', 'average_pool',
 # %% ../../nbs/3_model/05_discriminator.ipynb #7f4c7837
 import torch, torch.nn.functional as F
 from torch import nn
-from ..core.config import Config, baseline
+from ..core.config import Config
 from .generator import channels_at, initialise, resolutions
 from .mapping import spectral_norm
 from .upblock import upsample_conv
@@ -143,6 +143,5 @@ def make_discriminator(
     config: Config,  # its settings
     n_classes: int,  # number of classes
 ) -> nn.Module:
-    "The discriminator that a `Config` describes, a baseline's too, with initial weights from torch's global random state."
-    if module := baseline(config): return module.make_discriminator(config, n_classes)
+    "The discriminator that a `Config` describes, with initial weights from torch's global random state."
     return initialise(Discriminator(n_classes, config.image_size, config.width, config.patchgan, config.logit_scale), config.init)

@@ -8,7 +8,7 @@ __all__ = ['channels_at', 'resolutions', 'Generator', 'initialise', 'make_genera
 # %% ../../nbs/3_model/04_generator.ipynb #a3c0347a
 import torch
 from torch import nn
-from ..core.config import Config, baseline
+from ..core.config import Config
 from .mapping import MappingNetwork, spectral_norm
 from .sgc import SGC, SLE
 from .upblock import InitialLayer, UpBlock
@@ -85,8 +85,7 @@ def make_generator(
     config: Config,  # its settings
     n_classes: int,  # number of classes
 ) -> nn.Module:    # maps (N, its latent_dim) latents and (N,) labels to images
-    "The generator that a `Config` describes, a baseline's too, with initial weights from torch's global random state."
-    if module := baseline(config): return module.make_generator(config, n_classes)
+    "The generator that a `Config` describes, with initial weights from torch's global random state."
     network = Generator(n_classes, config.image_size, config.width, config.latent_dim, config.mapping,
                         config.sgc, config.sle, config.generator_spectral_norm)
     return initialise(network, config.init)
