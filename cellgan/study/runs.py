@@ -47,7 +47,8 @@ def data_version(
     "Hash of all files below a folder; raises `InputError` where there is none."
     if data == "phantom": return data
     from cellgan.data.cache import content_hash
-    from cellgan.data.layouts import files_below, find_data
+    from cellgan.data.entries import files_below
+    from cellgan.data.layouts import find_data
     folder = find_data(data)
     return result_key(files=[[str(f.relative_to(folder)), content_hash(f)] for f in files_below(folder)])
 
