@@ -28,7 +28,7 @@ from .flops import count_flops
 from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics
 from .models import make_state, model_of
 from .state import TrainingState, budget, make_accelerator, set_learning_rates
-from .stopping import is_orphan, stop_everywhere, stop_signals
+from .stopping import is_orphan, stop_everywhere, stop_signals, stopped
 from .watching import Watch
 
 # %% ../../nbs/4_training/14_loop.ipynb #88fb7f45
@@ -178,7 +178,7 @@ def save_and_stop(
     average_metrics(state, files.accelerator)
     save_state(files, state)
     unit, used, whole = budget(state, files.config)
-    raise KeyboardInterrupt(f"stopped and saved at {unit} {used:.10g} of {whole:.10g}: run again to continue")
+    raise stopped(f"stopped and saved at {unit} {used:.10g} of {whole:.10g}: run again to continue")
 
 # %% ../../nbs/4_training/14_loop.ipynb #7fcca15a
 def iterate(
