@@ -6,18 +6,17 @@
 __all__ = ['FoldParts', 'random_subset', 'fold_parts', 'shortfalls', 'patches_from_outside', 'noise_patches', 'concatenate',
            'ranks', 'select_synthetic']
 
-# %% ../../nbs/6_augmentation/04_arms.ipynb #a4a7ed55
+# %% ../../nbs/6_augmentation/04_arms.ipynb #9148dada
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .classifiers import class_probabilities
+from .classifiers import apply_classifier, class_probabilities
 from ..core.config import InputError
 from ..data.batches import keyed_generator
 from ..data.folds import make_folds
 from ..data.store import Patches
-from ..evaluation.classifier import features
 
 # %% ../../nbs/6_augmentation/04_arms.ipynb #b1d6c769
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def ranks(
     "The rank of each value."
     return values.argsort().argsort()
 
-# %% ../../nbs/6_augmentation/04_arms.ipynb #3fe0dd3f
+# %% ../../nbs/6_augmentation/04_arms.ipynb #7ac63ee7
 def select_synthetic(
     classifier: torch.nn.Module,  # trained on `real`
     real: Patches,                # the training patches
@@ -113,11 +112,11 @@ def select_synthetic(
     per_class: int,               # how many to keep
 ) -> Tensor:                      # int64 (M,), indices of those that are kept
     "The candidates that are most surely, and most typically, of their class."
-    real_features, synthetic_features = features(classifier, real.images), features(classifier, images)
+    real_features, own_features = (apply_classifier(classifier, classifier.embed, x) for x in (real.images, images))
     probabilities, kept = torch.as_tensor(class_probabilities(classifier, images)), []
     for c in labels.unique().tolist():
         own = (labels == c).nonzero()[:, 0]
-        distance = (synthetic_features[own] - real_features[real.labels == c].mean(0)).norm(dim=1)
+        distance = (own_features[own] - real_features[real.labels == c].mean(0)).norm(dim=1)
         score = ranks(-probabilities[own, c]) + ranks(distance)
         kept.append(own[score.argsort(stable=True)[:per_class]])
     return torch.cat(kept)

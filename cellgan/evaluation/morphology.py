@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import ndimage as ndi
 from scipy.stats import wasserstein_distance
 from skimage import filters, measure, morphology, segmentation
-from tqdm.auto import tqdm
+from ..core.progress import ProgressBar
 
 from ..data.anatomy import FIELD_OF_VIEW, NORMAL_NUCLEUS
 from ..core.plotting import class_colours
@@ -97,7 +97,7 @@ def morphology_table(
     progress: bool = True,
 ) -> pd.DataFrame:                 # a row a patch, a column a measure
     "Morphology of many patches."
-    return pd.DataFrame([morphology_of_patch(image, width) for image in tqdm(np.asarray(images), desc="morphology", unit="patch", disable=not progress)])
+    return pd.DataFrame([morphology_of_patch(image, width) for image in ProgressBar(np.asarray(images), desc="morphology", unit="patch", disable=not progress)])
 
 # %% ../../nbs/5_evaluation/09_morphology.ipynb #a336086f
 def morphology_distances(

@@ -12,7 +12,8 @@ import pandas as pd
 from ..core.changes import changed_settings, listed
 from ..core.config import Config, config_from_json
 from ..core.files import replacing
-from .report import commit, read_metrics
+from .metrics import read_metrics
+from .report import commit
 
 # %% ../../nbs/4_training/20_card.ipynb #b17a3741
 def count_images(
