@@ -166,8 +166,7 @@ def train_classifier(
 ) -> nn.Module:                   # in evaluation mode
     "Trains for a number of steps."
     device, sampler = next(classifier.parameters()).device, BatchSampler(labels, recipe.batch_size, balanced, seed)
-    optimizer, schedule = make_optimizer(classifier, recipe, steps)
-    classifier.train()
+    optimizer, schedule = make_optimizer(classifier.train(), recipe, steps)
     for step in ProgressBar(range(steps), desc="classifier", unit="step", disable=not progress):
         batch = sampler.indices(step)
         x = prepared_for(classifier, images[batch].to(device))

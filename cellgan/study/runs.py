@@ -69,7 +69,7 @@ def notebook_path(
     if not notebook.is_file(): raise InputError(f"the table names the notebook {name!r}: there is no {notebook}")
     return notebook
 
-# %% ../../nbs/7_study/01_runs.ipynb #404b2304
+# %% ../../nbs/7_study/01_runs.ipynb #58341a7f
 def describe_runs(
     runs: pd.DataFrame,  # one row per run
 ) -> list:               # for each run a dict: notebook, parameters, data, code
@@ -83,6 +83,7 @@ def describe_runs(
                                  data=named and data(named), code=code(notebook)))
     return descriptions
 
+# %% ../../nbs/7_study/01_runs.ipynb #d1d0fcb2
 def code_unchanged(
     descriptions: list,  # from `describe_runs`
 ) -> bool:
@@ -143,7 +144,7 @@ def run_state(
     with run_lock(folder, attempts=1) as lock:
         return "running" if lock is None else state_when_unlocked(folder, retries)
 
-# %% ../../nbs/7_study/01_runs.ipynb #afdb8be6
+# %% ../../nbs/7_study/01_runs.ipynb #57e1fa5d
 def write_description(
     folder: Path,       # a run's folder
     description: dict,  # from `describe_runs`
@@ -160,6 +161,7 @@ def seconds_of_run(
     done = folder/"done.json"
     return json.loads(done.read_text()).get("seconds") if done.is_file() else None
 
+# %% ../../nbs/7_study/01_runs.ipynb #5a9342a9
 def state_table(
     runs: pd.DataFrame,  # one row per run
     folders: list,       # the runs' folders
