@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model
-from tqdm.auto import tqdm
+from ..core.progress import ProgressBar
 from ..data.batches import BatchSampler, keyed_generator
 from ..core.config import InputError
 from ..evaluation.classifier import CellClassifier, apply_in_batches
@@ -123,7 +123,7 @@ def train_classifier(
     device, sampler = next(classifier.parameters()).device, BatchSampler(labels, recipe.batch_size, balanced, seed)
     optimizer, schedule = make_optimizer(classifier, recipe, steps)
     classifier.train()
-    for step in tqdm(range(steps), desc="classifier", unit="step", disable=not progress):
+    for step in ProgressBar(range(steps), desc="classifier", unit="step", disable=not progress):
         batch = sampler.indices(step)
         x = augmentation(classifier.prepare(images[batch].to(device)), keyed_generator(seed, "augmentation", step))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"): logits = classifier(x)

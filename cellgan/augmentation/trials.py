@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from ..core.progress import ProgressBar
 from .arms import Split, choose, drawn, joined, noise, real_from_outside, split
 from .classifiers import flips, make_classifier, probabilities, scores, strong, train_classifier
 from ..core.config import InputError, make_config
@@ -177,7 +177,7 @@ def run_trials(
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder/f"{key(trial)}.json" for trial in all_trials]
     left = [trial for trial, file in zip(all_trials, files) if not file.is_file()]
-    with tqdm(total=len(files), initial=len(files) - len(left), desc="classifiers", unit="trial", disable=not progress) as bar:
+    with ProgressBar(total=len(files), initial=len(files) - len(left), desc="classifiers", unit="trial", disable=not progress) as bar:
         for _ in finished(left, folder, workers): bar.update()
     return pd.DataFrame([json.loads(file.read_text()) for file in files])
 

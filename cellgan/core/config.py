@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['BETHESDA', 'RESERVED', 'PRESETS', 'BASELINES', 'is_class_name', 'check_class_names', 'project_root', 'run_folder',
            'NetworkSettings', 'BudgetSettings', 'LossSettings', 'DiffusionSettings', 'RunSettings', 'Config', 'check',
-           'check_model', 'baseline', 'make_config', 'notebook_config', 'config_to_json', 'config_from_json']
+           'check_model', 'make_config', 'notebook_config', 'config_to_json', 'config_from_json']
 
 # %% ../../nbs/1_core/02_config.ipynb #68703529
 import json, re
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
 from pathlib import Path
 from .parameters import InputError, check_value, nearest_hint, optional_names, read_parameters
 
@@ -186,13 +185,6 @@ BASELINES = {
     "biggan": dict(paper=_biggan, fast=_biggan | dict(compile=False), demo=_biggan_demo),
     "ldm": dict(paper=_ldm, fast=_ldm | dict(compile=False), demo=_ldm_demo),
 }
-
-# %% ../../nbs/1_core/02_config.ipynb #e3b50f8f
-def baseline(
-    config: Config,  # model
-):                   # a module
-    "The module of a baseline, imported when it is used and not before; None for CellGAN."
-    return import_module(f"cellgan.training.{config.model}") if config.model in BASELINES else None
 
 # %% ../../nbs/1_core/02_config.ipynb #9aaaa71c
 def make_config(

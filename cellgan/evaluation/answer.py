@@ -7,7 +7,7 @@ __all__ = ['Evaluation', 'check_same_classes', 'ruler_for', 'evaluate_generator'
            'weights_sentence', 'headline_sentence', 'sentences', 'table_as_dict', 'judge_as_dict', 'write_fidelity',
            'beside_table_1', 'known_scale', 'compared_morphology', 'morphology_by_class', 'confusions']
 
-# %% ../../nbs/5_evaluation/13_answer.ipynb #b87cb02a
+# %% ../../nbs/5_evaluation/13_answer.ipynb #089842a9
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +20,18 @@ from torch import Tensor
 from ..core.config import InputError, project_root
 from ..core.files import replacing
 from ..data.anatomy import FIELD_OF_VIEW
+from ..data.copies import find_copies
 from ..data.store import Patches
 from .classifier import class_agreement, features
 from .extractors import DISTANCES, INCEPTION_SHA256, check_extractor
 from .generated import Generated, seen_patches, without_groups
 from .judge import judge_sentences
-from .memorisation import audit_memorisation, audit_sentence, audit_summary, confirmed_copies
+from .memorisation import audit_memorisation, audit_sentence, audit_summary
 from .morphology import morphology_distances, morphology_table
 from .reference import real_data
 from .ruler import Ruler, choose_per_class, floor_ratio, make_ruler, measure
 
-# %% ../../nbs/5_evaluation/13_answer.ipynb #86bc21a7
+# %% ../../nbs/5_evaluation/13_answer.ipynb #988cde4d
 @dataclass(frozen=True)
 class Evaluation:
     "Everything that was found about a generator."
@@ -41,7 +42,7 @@ class Evaluation:
     seen: Patches         # what the generator was trained on
     features: Tensor      # float32 (N, dims): the judge's, of the generated patches
     audits: dict          # from `audit_memorisation`
-    copies: list          # from `confirmed_copies`
+    copies: list          # from `find_copies`
 
     def features_of(self,
         patches: Patches,
@@ -79,7 +80,7 @@ def ruler_for(
     check_same_classes(generated.classes, real.patches.classes)
     return make_ruler(real, per_class, extractor, weights, reference == "all", seed, device)
 
-# %% ../../nbs/5_evaluation/13_answer.ipynb #f37b626d
+# %% ../../nbs/5_evaluation/13_answer.ipynb #a3ec14a3
 def evaluate_generator(
     generated: Generated,
     data: str | None = None,      # real patches; None: what the generator was trained on
@@ -101,7 +102,7 @@ def evaluate_generator(
     seen, judge = seen_patches(generated.config, data), ruler.judge.classifier
     own = features(judge, images)
     audits = audit_memorisation(images, own, seen, features(judge, seen.images))
-    copies = confirmed_copies(images, seen.images, audits["pixels"].partner)
+    copies = find_copies(images, seen.images, device=device)
     return Evaluation(generated, ruler, table, ratio, seen, own, audits, copies)
 
 # %% ../../nbs/5_evaluation/13_answer.ipynb #b05ae95f

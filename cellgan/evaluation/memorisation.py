@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FLIPS', 'pixel_code', 'flipped_codes', 'nearest', 'distinct', 'near_threshold', 'wilson', 'detectable_share',
-           'NearestAudit', 'audit_distances', 'with_partners', 'audit_memorisation', 'fine_structure',
-           'confirmed_copies', 'pair_gallery', 'distance_figure', 'audit_sentence', 'audit_summary']
+           'NearestAudit', 'audit_distances', 'with_partners', 'audit_memorisation', 'pair_gallery', 'distance_figure',
+           'audit_sentence', 'audit_summary']
 
 # %% ../../nbs/5_evaluation/10_memorisation.ipynb #4b1aef8c
 from dataclasses import dataclass
@@ -159,31 +159,7 @@ def audit_memorisation(
                  pixels=audit_distances(flipped_codes(images), codes[0], groups, codes))
     return {kind: with_partners(audit, kept) for kind, audit in found.items()}
 
-# %% ../../nbs/5_evaluation/10_memorisation.ipynb #0685479d
-def fine_structure(
-    images: Tensor,  # uint8 (N, 3, H, W)
-) -> Tensor:         # float32 (N, dims), of length 1
-    "A patch in grey at 64 pixels a side, lightly smoothed, without what is coarser than an eighth of its side."
-    x = torch.as_tensor(images).float().mean(1, keepdim=True)
-    x = F.interpolate(x, size=(64, 64), mode="bilinear", antialias=True, align_corners=False)
-    def averaged(x, k): return F.avg_pool2d(x, k, 1, k // 2, count_include_pad=False)
-    fine = averaged(x, 3) - averaged(averaged(x, 9), 9)
-    return F.normalize(fine.flatten(1), dim=1)
-
-def confirmed_copies(
-    images: Tensor,        # uint8 (N, 3, H, W): synthetic
-    real: Tensor,          # uint8 (M, 3, H, W)
-    partner: Tensor,       # int64 (N,): the nearest real patch of each, from the audit in pixels
-    least: float = 0.8,    # correlation of a copy's fine structure
-) -> list:                 # of (synthetic index, real index, correlation), the surest first
-    "Pairs that show the same cell in one of the four orientations."
-    known = fine_structure(real[partner])
-    turned = torch.stack([fine_structure(images.flip(flip) if flip else images) for flip in FLIPS])
-    correlation = (turned * known).sum(2).amax(0)
-    order = correlation.argsort(descending=True)
-    return [(int(i), int(partner[i]), float(correlation[i])) for i in order if correlation[i] > least]
-
-# %% ../../nbs/5_evaluation/10_memorisation.ipynb #0bb41f0f
+# %% ../../nbs/5_evaluation/10_memorisation.ipynb #f3f8b99f
 def pair_gallery(
     images: Tensor,       # uint8 (N, 3, H, W): synthetic
     real: Tensor,         # uint8 (M, 3, H, W)
@@ -206,7 +182,7 @@ def pair_gallery(
     plt.close(fig)  # shown once, as the value of the cell
     return fig
 
-# %% ../../nbs/5_evaluation/10_memorisation.ipynb #2cd02dfe
+# %% ../../nbs/5_evaluation/10_memorisation.ipynb #41454618
 def distance_figure(
     audits: dict,  # name -> `NearestAudit`
 ):                 # a matplotlib Figure
@@ -226,10 +202,10 @@ def distance_figure(
     plt.close(fig)  # shown once, as the value of the cell
     return fig
 
-# %% ../../nbs/5_evaluation/10_memorisation.ipynb #338f16e0
+# %% ../../nbs/5_evaluation/10_memorisation.ipynb #db86b32b
 def audit_sentence(
     audits: dict,  # from `audit_memorisation`
-    copies: list,  # from `confirmed_copies`
+    copies: list,  # from `find_copies`
 ) -> str:
     "The audit's finding and its power, for a reader."
     found, n = audits["pixels"], len(audits["pixels"].distance)
@@ -240,16 +216,19 @@ def audit_sentence(
     share = f"{found.share:.1%} of the patches ({interval}) are suspiciously near a training patch"
     leaking = [kind for kind, audit in audits.items() if audit.leaks]
     named = "the pairs are in fidelity.json"
-    if copies: return f"LEAK: {len(copies)} of {n} patches are copies of training patches ({named}); {power}."
+    copied = len({copy.query for copy in copies})
+    if copies: return f"LEAK: {copied} of {n} patches are copies of training patches ({named}); {power}."
     if leaking: return f"LEAK, by the distances in {' and '.join(leaking)}: {share}, more than chance gives; {power}."
     return f"No copy found: {share}, as many as chance gives; {power}."
 
+# %% ../../nbs/5_evaluation/10_memorisation.ipynb #11cc304f
 def audit_summary(
     audits: dict,    # from `audit_memorisation`
-    copies: list,    # from `confirmed_copies`
+    copies: list,    # from `find_copies`
     sources: tuple,  # where each real patch came from
 ) -> dict:           # copies, of, leaks, pairs: for `fidelity.json`
-    "The audit in numbers; each pair is a synthetic index, the source of the real patch, and their correlation."
+    "The audit in numbers; each pair has a synthetic index, the source of its original, and what was done to it."
     leaks = bool(copies) or any(audit.leaks for audit in audits.values())
-    pairs = [dict(synthetic=i, real=sources[j], correlation=round(r, 3)) for i, j, r in copies]
-    return dict(copies=len(copies), of=len(audits["pixels"].distance), leaks=leaks, pairs=pairs)
+    pairs = [dict(synthetic=c.query, real=sources[c.reference], kind=c.kind, score=c.score) for c in copies]
+    copied, samples = len({c.query for c in copies}), len(audits["pixels"].distance)
+    return dict(copies=copied, of=samples, leaks=leaks, pairs=pairs)

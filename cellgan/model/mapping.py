@@ -20,7 +20,7 @@ def spectral_norm(
 
 # %% ../../nbs/3_model/01_mapping.ipynb #0986582e
 def weights_fixed():
-    "A context in which each spectrally normalised weight is computed once, at its first use; for the span in which parameters do not change."
+    "A context in which each normalised weight is computed once, at its first use; parameters must not change in it."
     return parametrize.cached()
 
 # %% ../../nbs/3_model/01_mapping.ipynb #33809d7a
@@ -34,9 +34,10 @@ class MappingNetwork(nn.Module):
     ):
         super().__init__()
         self.n_classes = n_classes
-        sizes = [n_classes] + [embedding_dim] * (4 if nonlinear else 1)
-        self.layers = nn.ModuleList(spectral_norm(nn.Linear(i, o), spectral_norm_on) for i, o in zip(sizes, sizes[1:]))
         self.nonlinear = nonlinear
+        sizes = [n_classes] + [embedding_dim] * (4 if nonlinear else 1)
+        def linear(i, o): return spectral_norm(nn.Linear(i, o), spectral_norm_on)
+        self.layers = nn.ModuleList(linear(i, o) for i, o in zip(sizes, sizes[1:]))
 
     def forward(self,
         labels: torch.Tensor,  # (N,) class numbers, int64

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 from submitit import AutoExecutor
 from submitit.helpers import Checkpointable
-from tqdm.auto import tqdm
+from ..core.progress import ProgressBar
 from ..core.config import InputError, project_root, run_folder
 from ..core.files import replacing
 from ..core.versions import notebook_version, result_key
@@ -277,7 +277,7 @@ def supervise(
     "Keeps workers at work until nothing is left to do; stops them when stopped itself."
     crew, left = {}, workers + spare
     def count(): return Counter(state(f, retries) for f in folders)
-    with tqdm(total=len(folders), initial=count()["finished"], desc=study, unit="run", disable=not progress) as bar:
+    with ProgressBar(total=len(folders), initial=count()["finished"], desc=study, unit="run", disable=not progress) as bar:
         try:
             while True:
                 now, crew = count(), at_work(crew, engine)
