@@ -80,7 +80,7 @@ def ruler_for(
     check_same_classes(generated.classes, real.patches.classes)
     return make_ruler(real, per_class, extractor, weights, reference == "all", seed, device)
 
-# %% ../../nbs/5_evaluation/13_answer.ipynb #a3ec14a3
+# %% ../../nbs/5_evaluation/13_answer.ipynb #507faceb
 def evaluate_generator(
     generated: Generated,
     data: str | None = None,      # real patches; None: what the generator was trained on
@@ -98,7 +98,7 @@ def evaluate_generator(
     ruler = ruler_for(generated, *choices)
     images, labels = generated.images, generated.labels
     table = measure(ruler, images, labels)
-    ratio = floor_ratio(ruler, images, labels) if ruler.floor else None
+    ratio = floor_ratio(table) if ruler.floor else None
     seen, judge = seen_patches(generated.config, data), ruler.judge.classifier
     own = features(judge, images)
     audits = audit_memorisation(images, own, seen, features(judge, seen.images))
