@@ -46,6 +46,7 @@ def write_report(
     import nbformat
     from nbconvert import HTMLExporter
     exporter = HTMLExporter(exclude_input=True, exclude_output_prompt=True)
+    exporter.log.setLevel("ERROR")  # it would ask for alternative texts of pictures
     page, _ = exporter.from_notebook_node(nbformat.reads(text, as_version=4))
     with replacing(path) as part: part.write_text(page, encoding="utf-8")
 

@@ -37,7 +37,7 @@ class ProgressBar(tqdm):
             self.terminal.write("\r\x1b[K")  # papermill's own bar stands in this line
             options |= dict(file=self.terminal, dynamic_ncols=True)
         elif self.cell:
-            options |= dict(file=io.StringIO(), ncols=100, ascii=False)
+            options |= dict(file=io.StringIO(), ncols=120, ascii=False)
         super().__init__(*arguments, disable=disable, mininterval=0.5, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None):

@@ -17,7 +17,7 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
+from ..core.progress import ProgressBar
 
 from ..core.config import BETHESDA, Config, InputError
 from ..core.versions import result_key, source_version
@@ -108,7 +108,7 @@ def read_entries(
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is skipped and reported
         readings = pool.map(lambda item: read_file(*item, image_size, field_of_view), files.items())
-        bar = tqdm(zip(files.values(), readings), "reading", len(files), unit="file", disable=not progress)
+        bar = ProgressBar(zip(files.values(), readings), "reading", len(files), unit="file", disable=not progress)
         for entries, reading in bar: collector.add(entries, reading)
     check_coordinates(found.entries, collector.skipped)
     check_classes(found.entries, collector.kept, collector.skipped)
@@ -123,7 +123,7 @@ def folder_key(
     "Hash of everything that goes into the patches of a folder."
     paths = list(dict.fromkeys(e.path for e in found.entries))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = tqdm(pool.map(content_hash, paths), "checking", len(paths), unit="file", disable=not progress)
+        bar = ProgressBar(pool.map(content_hash, paths), "checking", len(paths), unit="file", disable=not progress)
         hashes = dict(zip(paths, bar))
     entries = [[e.source, e.label, e.group, e.centre, hashes[e.path]] for e in found.entries]
     return result_key(pillow=PIL.__version__, code=source_version("cellgan.data.patches"), settings=settings,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from multiprocessing import get_context
 
 import numpy as np
-from tqdm.auto import tqdm
+from ..core.progress import ProgressBar
 
 from ..core.config import BETHESDA, InputError
 from ..core.machine import available_cores
@@ -152,7 +152,7 @@ def render(
     step = max(1, min(100, 100 * 64**2 // phantom.size**2, -(-n // (4 * workers))))
     spans = [range(first, min(first + step, n)) for first in range(0, n, step)]
     parts = []
-    with tqdm(total=n, unit="patch", desc="phantom", disable=not progress) as bar:
+    with ProgressBar(total=n, unit="patch", desc="phantom", disable=not progress) as bar:
         for part in run_spans(phantom, spans, workers):
             parts.append(part)
             bar.update(len(part.labels))

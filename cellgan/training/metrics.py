@@ -37,7 +37,7 @@ def average_metrics(
     if accelerator.num_processes == 1: return
     state.sums = {name: accelerator.reduce(value, "mean") for name, value in state.sums.items()}
 
-# %% ../../nbs/4_training/10_metrics.ipynb #bc4529ed
+# %% ../../nbs/4_training/10_metrics.ipynb #3b92063c
 COLUMNS = ("loss_d", "loss_g", "recon", "r1", "contrast", "real_score", "fake_score")  # in every line, of any model
 
 def divergence_error(
@@ -48,6 +48,7 @@ def divergence_error(
         f"training diverged at iteration {iteration}: a loss or a weight is not finite. The last good checkpoint is "
         "kept. Try a smaller learning rate, a larger batch_size, precision='float32', or a larger r1_weight")
 
+# %% ../../nbs/4_training/10_metrics.ipynb #9bf2d4e7
 def metrics_line(
     state: TrainingState,  # running sums since the last line
     config: Config,        # batch_size
