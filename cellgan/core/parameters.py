@@ -187,6 +187,7 @@ def nearest_hint(
     near = difflib.get_close_matches(name[:80], list(names), n=1)
     return f", did you mean {near[0]}" if near else ""
 
+# %% ../../nbs/1_core/01_parameters.ipynb #e1f0283a
 def given_values(
     namespace: dict,  # a notebook's `globals()`
 ) -> dict:            # name -> value
