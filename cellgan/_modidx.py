@@ -161,6 +161,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                 'cellgan/augmentation/scores.py'),
                                              'cellgan.augmentation.scores.high_grade_missed': ( '6_augmentation/scores.html#high_grade_missed',
                                                                                                 'cellgan/augmentation/scores.py'),
+                                             'cellgan.augmentation.scores.macro_means': ( '6_augmentation/scores.html#macro_means',
+                                                                                          'cellgan/augmentation/scores.py'),
                                              'cellgan.augmentation.scores.recall_of_each_class': ( '6_augmentation/scores.html#recall_of_each_class',
                                                                                                    'cellgan/augmentation/scores.py')},
             'cellgan.augmentation.statistics': { 'cellgan.augmentation.statistics.compare_arms': ( '6_augmentation/statistics.html#compare_arms',
