@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STORAGE_ERRORS', 'SEAL', 'WriteError', 'flush_to_disk', 'replacing', 'storage_problem', 'remove_parts', 'check_file',
            'file_sha256', 'check_archive', 'read_weights_only', 'save_sealed', 'load_sealed', 'content_digest',
-           'save_tensors', 'read_header', 'load_tensors', 'check_finite']
+           'save_tensors', 'read_header', 'load_tensors', 'check_finite_tensors']
 
 # %% ../../nbs/1_core/03_files.ipynb #9f977278
 import errno, hashlib, json, os, re, stat, zipfile
@@ -155,7 +155,7 @@ def load_sealed(
             content -= len(chunk := file.read(min(content, 2**20)))
             digest.update(chunk)
         if file.read() != SEAL + digest.hexdigest().encode():
-            raise InputError(f"{path} is damaged: its bytes are not those that were written, so it was not loaded")
+            raise InputError(f"{path} is damaged, or was not written by this version: it was not loaded")
     return read_weights_only(path)
 
 # %% ../../nbs/1_core/03_files.ipynb #81d066a3
@@ -211,7 +211,7 @@ def load_tensors(
     raise InputError(f"{path} is damaged or of another version: {reason}")
 
 # %% ../../nbs/1_core/03_files.ipynb #df75d415
-def check_finite(
+def check_finite_tensors(
     value,        # a tensor, or containers of tensors; other values are passed over
     source: str,  # where it is from, for the message
 ):
@@ -222,4 +222,4 @@ def check_finite(
     elif isinstance(value, torch.Tensor) and value.is_floating_point() and not value.isfinite().all():
         raise InputError(f"{source} holds values that are infinite or not numbers")
     else: return
-    for name, part in parts: check_finite(part, f"{source}: {name}")
+    for name, part in parts: check_finite_tensors(part, f"{source}: {name}")

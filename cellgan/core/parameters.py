@@ -85,10 +85,10 @@ TEXT_RULES = {
 
 # %% ../../nbs/1_core/01_parameters.ipynb #05cd2eaf
 CHOICE_RULES = {
-    "preset": Choice(("paper", "fast", "demo")),
+    "preset": Choice(("paper", "fast", "demo", "real")),
     "model": Choice(("cellgan", "biggan", "ldm")),
     "image_size": Choice((32, 64, 128, 256, 512, 1024)),
-    "init": Choice(("xavier", "he")),
+    "init": Choice(("xavier", "he", "unit")),
     "precision": Choice(("float32", "bfloat16")),
     "downsampling": Choice((4, 8, 16)),
     "solver": Choice(("dpm", "ddim")),
@@ -106,6 +106,7 @@ COUNT_RULES = {
     "ema_start": Range(0, 10**9),
     "batch_size": Range(1, 65_536),
     "discriminator_steps": Range(1, 100),
+    "minibatch_std": Range(0, 1024),
     "solver_steps": Range(1, 1000),
     **dict.fromkeys(("phantom_patches", "patches", "per_class"), Range(1, 10**7)),
     "field_of_view": Range(8, 10_000),
@@ -125,7 +126,9 @@ NUMBER_RULES = {
     **dict.fromkeys(("r1_weight", "class_contrast", "orthogonal_weight", "kl_weight"), Range(0.0, 1e6)),
     **dict.fromkeys(("adversarial_weight", "guidance"), Range(0.0, 1e6)),
     "logit_scale": Range(0.0, 1e6, with_low=False),
-    **dict.fromkeys(("ema_decay", "beta1"), Range(0.0, 1.0, with_high=False)),
+    **dict.fromkeys(("ema_decay", "beta1", "beta2"), Range(0.0, 1.0, with_high=False)),
+    "augment_colour": Range(0.0, 10.0),
+    "ema_kimg": Range(0.0, 1e6),
     "decay_from": Range(0.0, 1.0),
     "reconstruction_share": Range(0.0, 1.0, with_low=False),
     "autoencoder_share": Range(0.0, 0.9, with_low=False),
@@ -184,6 +187,7 @@ def nearest_hint(
     near = difflib.get_close_matches(name[:80], list(names), n=1)
     return f", did you mean {near[0]}" if near else ""
 
+# %% ../../nbs/1_core/01_parameters.ipynb #e1f0283a
 def given_values(
     namespace: dict,  # a notebook's `globals()`
 ) -> dict:            # name -> value

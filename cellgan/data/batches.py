@@ -49,10 +49,11 @@ def balanced_indices(
     batch_size: int,    # B
     seed: int,
     iteration: int,     # from 0
+    group: int = 1,     # so many patches in a row are of one class; divides B
 ) -> Tensor:            # int64 (B,)
     "The batch of an iteration, where classes are equally likely, and patches of a class too."
     generator = keyed_generator(seed, "balanced", iteration)
-    chosen = torch.randint(len(counts), (batch_size,), generator=generator)
+    chosen = torch.randint(len(counts), (batch_size // group,), generator=generator).repeat_interleave(group)
     uniform = torch.rand(batch_size, generator=generator, dtype=torch.float64)
     within = (uniform*counts[chosen]).long()
     return by_class[counts.cumsum(0)[chosen] - counts[chosen] + within]
@@ -65,9 +66,11 @@ class BatchSampler:
         batch_size: int,         # B
         balanced: bool = False,  # choose classes uniformly rather than as frequent as they are
         seed: int = 0,
+        group: int = 1,          # balanced: so many patches in a row are of one class; divides B
     ):
         if len(labels) == 0: raise InputError("there are no patches to make a batch from")
         self.batch_size, self.balanced, self.seed, self.n = batch_size, balanced, seed, len(labels)
+        self.group = group
         counts = torch.bincount(labels.cpu())
         self.counts = counts[counts > 0]
         self.by_class = labels.cpu().argsort(stable=True)
@@ -77,29 +80,32 @@ class BatchSampler:
     ) -> Tensor:         # int64 (B,)
         "The batch of one iteration."
         if not self.balanced: return epoch_indices(self.n, self.batch_size, self.seed, iteration)
-        return balanced_indices(self.by_class, self.counts, self.batch_size, self.seed, iteration)
+        return balanced_indices(self.by_class, self.counts, self.batch_size, self.seed, iteration, self.group)
 
 # %% ../../nbs/2_data/17_batches.ipynb #eabb1723
 def random_flips(
     n: int,                      # patches
     generator: torch.Generator,  # on the CPU
-) -> Tensor:                     # bool (n, 2): flip left and right, flip up and down
+    quarter_turns: bool = False, # a third coin: exchange rows and columns
+) -> Tensor:                     # bool (n, 2 or 3): flip left and right, flip up and down, exchange rows and columns
     "Fair coin tosses for `take`."
-    return torch.rand(n, 2, generator=generator) < .5
+    return torch.rand(n, 2 + quarter_turns, generator=generator) < .5
 
 def take(
     patches: Patches,
     indices: Tensor,  # int64 (B,)
-    flips: Tensor,    # bool (B, 2): left and right, up and down
+    flips: Tensor,    # bool (B, 2 or 3), from `random_flips`
 ) -> Tensor:          # float32 (B, 3, S, S) in [-1, 1], on the patches' device
-    "A batch of images, flipped."
+    "A batch of images, flipped and, with a third column, turned."
     device = patches.images.device
     batch = patches.images[indices.to(device)]
-    sideways, over = flips.to(device)[:, :, None, None, None].unbind(1)
+    sideways, over, *turned = flips.to(device)[:, :, None, None, None].unbind(1)
     batch = torch.where(sideways, batch.flip(-1), batch)
     batch = torch.where(over, batch.flip(-2), batch)
+    for exchanged in turned: batch = torch.where(exchanged, batch.mT, batch)
     return batch.float()/127.5 - 1
 
+# %% ../../nbs/2_data/17_batches.ipynb #4905a90e
 def to_uint8(
     images: Tensor,  # floating point in [-1, 1], any shape
 ) -> Tensor:         # uint8, on the CPU

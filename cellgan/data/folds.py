@@ -47,7 +47,8 @@ def make_folds(
     labels, groups = patches.labels.cpu().numpy(), linked_groups(patches)
     n = len(np.unique(groups))
     if not 2 <= k <= n:
-        raise InputError(f"{k} folds are not possible with {counted(n, 'group')}: use at least 2, and a group or more for each")
+        raise InputError(f"{k} folds are not possible with {counted(n, 'group')}: "
+                         "use at least 2, and a group or more for each")
     if k > np.bincount(labels).max():
         raise InputError(f"{k} folds are not possible: no class has {k} patches")
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)

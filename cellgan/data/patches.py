@@ -169,7 +169,7 @@ def check_sizes(**sizes):
 
 # %% ../../nbs/2_data/13_patches.ipynb #60f52c87
 def load_patches(
-    data: str | Path,       # "phantom", or a folder in one of the three layouts
+    data: str | Path,       # "phantom", a folder (with #reading if need be), or a cells.csv
     image_size: int,        # pixels a side of the patches
     phantom_patches: int = Config.phantom_patches,  # size of the phantom data set; not used for a folder
     seed: int = 0,          # of the phantom; a folder has no randomness

@@ -76,6 +76,7 @@ class EncoderOnly(nn.Module):
     ):
         super().__init__()
         self.stem, self.blocks = discriminator.stem, discriminator.blocks
+        self.minibatch_std = discriminator.minibatch_std
 
     def forward(self,
         images: torch.Tensor,  # (N, 3, S, S) in [-1, 1]

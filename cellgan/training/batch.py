@@ -22,8 +22,8 @@ class Batch:
     real: torch.Tensor            # (B, 3, S, S) in [-1, 1]
     labels: torch.Tensor          # (B,) class numbers, int64; the generated images get the same
     latent: torch.Tensor          # (B, latent_dim) standard normal
-    augment_real: torch.Tensor    # (B, 5) uniform in [0, 1), for `diff_augment`
-    augment_fake: torch.Tensor    # (B, 5) uniform in [0, 1), for `diff_augment`
+    augment_real: torch.Tensor    # (B, 5 or 7) uniform in [0, 1), for `diff_augment`
+    augment_fake: torch.Tensor    # (B, 5 or 7) uniform in [0, 1), for `diff_augment`
     crop: tuple                   # row and column of the reconstructed crop, 0 to 8
     process: int = 0              # which process's part of the whole batch this is
     processes: int = 1            # how many processes share the whole batch, taking images in turn
@@ -32,7 +32,7 @@ class Batch:
 def sample_batch(
     patches: Patches,        # the data, on the device
     sampler: BatchSampler,   # which patches make a batch
-    config: Config,          # seed, batch_size, latent_dim
+    config: Config,          # seed, batch_size, latent_dim, quarter_turns, cutout
     iteration: int,          # from 0
     process: int = 0,        # number of this process, from 0
     processes: int = 1,      # how many share the batch
@@ -40,10 +40,10 @@ def sample_batch(
     "This process's part of an iteration's batch."
     generator = keyed_generator(config.seed, "step", iteration)
     n, device = config.batch_size, patches.images.device
-    flips = random_flips(n, generator)
+    flips = random_flips(n, generator, config.quarter_turns)
     latent = torch.randn(n, config.latent_dim, generator=generator)
-    augment_real = sample_augmentation(n, generator)
-    augment_fake = sample_augmentation(n, generator)
+    augment_real = sample_augmentation(n, generator, config.cutout)
+    augment_fake = sample_augmentation(n, generator, config.cutout)
     crop = tuple(torch.randint(9, (2,), generator=generator).tolist())
     part = slice(process, None, processes)
     indices = sampler.indices(iteration)[part]

@@ -119,8 +119,9 @@ def training_step(
     generator_is_due = (state.iteration + 1) % config.discriminator_steps == 0
     with torch.set_grad_enabled(generator_is_due), weights_fixed(), autocast():
         fake = as_float32(state.generator(batch.latent, batch.labels))
-        if config.augment: fake = diff_augment(fake, batch.augment_fake)
-    real = diff_augment(batch.real, batch.augment_real) if config.augment else batch.real
+        if config.augment: fake = diff_augment(fake, batch.augment_fake, config.augment_colour)
+    real = batch.real
+    if config.augment: real = diff_augment(real, batch.augment_real, config.augment_colour)
     with weights_fixed():
         loss, parts = discriminator_loss(state.discriminator, real, fake.detach(), batch.labels, config, autocast)
         loss.backward()

@@ -56,11 +56,12 @@ def discriminator_loss(
     discriminator,        # a CellGAN discriminator
     batch: Batch,         # this iteration's
     fake: torch.Tensor,   # (B, 3, S, S) generated images, augmented as the discriminator should see them
-    config: Config,       # augment, reconstruction_share, class_contrast
+    config: Config,       # augment, augment_colour, reconstruction_share, class_contrast
     autocast,             # a function that gives the context of the networks' precision
 ) -> tuple:               # the loss (scalar), and its parts by name (scalars)
     "What the discriminator minimises, without R1 (paper, equation 2)."
-    real = diff_augment(batch.real, batch.augment_real) if config.augment else batch.real
+    real = batch.real
+    if config.augment: real = diff_augment(real, batch.augment_real, config.augment_colour)
     n, weight = reconstructed_images(batch, config)
     logits, at_8, whole, part = judge_and_reconstruct(discriminator, real, fake, batch, n, autocast)
     real_logits, fake_logits = logits.split(len(real))
@@ -125,7 +126,7 @@ def training_step(
     autocast = make_autocast(config, batch.real.device)
     with weights_fixed(), autocast():
         fake = as_float32(generator(batch.latent, batch.labels))
-    if config.augment: fake = diff_augment(fake, batch.augment_fake)
+    if config.augment: fake = diff_augment(fake, batch.augment_fake, config.augment_colour)
     parts = update_discriminator(state, batch, fake.detach(), config, autocast, accelerator)
     with frozen(discriminator), weights_fixed():
         with autocast(): logits = discriminator(fake, batch.labels)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAY_DIFFER', 'DEFAULTS', 'ADVICE', 'BackgroundWriter', 'copy_to_cpu', 'check_finite', 'save_checkpoint',
-           'load_checkpoint', 'check_same_run', 'resume_state', 'save_generator']
+           'load_checkpoint', 'check_content', 'check_same_run', 'check_moments', 'resume_state', 'save_generator']
 
 # %% ../../nbs/4_training/11_checkpoint.ipynb #dad756f3
 import json
@@ -13,11 +13,10 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch.utils._pytree import tree_map
 
-from ..core.config import Config, InputError, config_to_json
-from ..core.files import read_weights_only, replacing
+from ..core.config import Config, InputError, config_from_json, config_to_json
+from ..core.files import check_finite_tensors, load_sealed, save_sealed, save_tensors
 from .metrics import divergence_error
 from .state import TrainingState, restore
 
@@ -64,18 +63,33 @@ def save_checkpoint(
     "Writes `checkpoint.pt`: everything needed to continue bit for bit. Refuses a state that is not finite."
     check_finite(state)
     content = dict(state=copy_to_cpu(state.state_dict()), config=asdict(config), data=fingerprint)
-    def write():
-        with replacing(folder/"checkpoint.pt") as part: torch.save(content, part)
-    writer.submit(write)
+    writer.submit(lambda: save_sealed(content, folder/"checkpoint.pt"))
 
 # %% ../../nbs/4_training/11_checkpoint.ipynb #17c8f487
 def load_checkpoint(
     path: str | Path,  # a `checkpoint.pt`
 ) -> dict:             # state (tensors on the CPU), config (settings by name), data (fingerprint)
     "What `save_checkpoint` wrote; raises `InputError` where the file is damaged or something else."
-    content = read_weights_only(path)
-    if isinstance(content, dict) and set(content) == {"state", "config", "data"}: return content
-    raise InputError(f"{path} is not a checkpoint of this project: choose another file")
+    content = load_sealed(path)
+    if not isinstance(content, dict) or set(content) != {"state", "config", "data"}:
+        raise InputError(f"{path} is not a checkpoint of this project: choose another file")
+    check_content(content, path)
+    return content
+
+def check_content(
+    content: dict,     # state, config, data
+    path: str | Path,  # where it is from, for the message
+):
+    "Raises `InputError` for parts of a wrong type, for settings that no run can have, and for values that are not finite."
+    state, settings = content["state"], content["config"]
+    if not isinstance(state, dict) or not isinstance(settings, dict) or not isinstance(content["data"], str):
+        raise InputError(f"{path} is not a checkpoint of this project: a part of it has a wrong type")
+    config_from_json(json.dumps(settings, default=str), f"the settings in {path}")
+    check_finite_tensors({name: part for name, part in state.items() if name != "sums"}, path)
+    for name in ("iteration", "seconds", "flops"):
+        value = state.get(name)
+        if type(value) not in (int, float) or not 0 <= value < 1e30 or (name == "iteration" and type(value) is float):
+            raise InputError(f"{path} says that {name} is {str(value)[:40]}: it was not loaded")
 
 # %% ../../nbs/4_training/11_checkpoint.ipynb #4e0f2072
 MAY_DIFFER = ("run", "preset", "iterations", "seconds", "teraflop", "device", "resume", "processes")
@@ -95,6 +109,15 @@ def check_same_run(
         raise InputError(f"{path} is of a run with {name}={saved!r}, and now {name} is {value!r}: {ADVICE}")
     if content["data"] != fingerprint: raise InputError(f"{path} is of a run on other data: {ADVICE}")
 
+# %% ../../nbs/4_training/11_checkpoint.ipynb #0b5ceb6b
+def check_moments(state: TrainingState):
+    "Raises `ValueError` where an optimizer's moments do not have the shapes of its weights."
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        for weight, moments in optimizer.state.items():
+            for name, value in moments.items():
+                if not torch.is_tensor(value) or not value.dim() or value.shape == weight.shape: continue
+                raise ValueError(f"{name} of the optimizer has another shape than its weight")
+
 # %% ../../nbs/4_training/11_checkpoint.ipynb #c90e77d7
 def resume_state(
     folder: Path,          # the run folder
@@ -107,9 +130,11 @@ def resume_state(
     if not path.exists(): return False
     content = load_checkpoint(path)
     check_same_run(path, content, config, fingerprint)
-    try: restore(state, content["state"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    try:
+        restore(state, content["state"])
+        check_moments(state)
+    except (KeyError, IndexError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} does not fit the networks: {reason}. It was not loaded: {ADVICE}") from None
     return True
 
@@ -120,8 +145,7 @@ def save_generator(
     config: Config,            # the settings it was made with
     classes,                   # class names
 ):
-    "Writes a generator's weights, with model, classes, image size and settings in the file's metadata."
+    "Writes a generator's weights; model, classes, image size, settings and a digest are in the file's metadata."
     metadata = dict(model=config.model, classes=json.dumps(list(classes)), image_size=str(config.image_size),
                     config=config_to_json(config))
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with replacing(path) as part: save_file(tensors, part, metadata)
+    save_tensors(network.state_dict(), path, metadata)

@@ -28,7 +28,7 @@ from .flops import count_flops
 from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics
 from .models import make_state, model_of
 from .state import TrainingState, budget, make_accelerator, set_learning_rates
-from .stopping import is_orphan, stop_everywhere, stop_signals
+from .stopping import is_orphan, stop_everywhere, stop_signals, stopped
 from .watching import Watch
 
 # %% ../../nbs/4_training/14_loop.ipynb #88fb7f45
@@ -70,6 +70,9 @@ def check_run(
     if n % processes: raise InputError(f"batch_size is {n}, which {processes} processes cannot share: use a multiple")
     if n > len(patches) and not config.balanced:
         raise InputError(f"batch_size is {n}, and there are only {len(patches)} patches: use a smaller one")
+    if config.minibatch_std and n % (config.minibatch_std * processes):
+        raise InputError(f"batch_size is {n}, which {processes} processes cannot share in groups of minibatch_std "
+                         f"{config.minibatch_std}: use a multiple")
     if size != config.image_size:
         raise InputError(f"image_size is {config.image_size}, and the patches have {size} pixels a side")
     if config.seconds and processes > 1:
@@ -175,7 +178,7 @@ def save_and_stop(
     average_metrics(state, files.accelerator)
     save_state(files, state)
     unit, used, whole = budget(state, files.config)
-    raise KeyboardInterrupt(f"stopped and saved at {unit} {used:.10g} of {whole:.10g}: run again to continue")
+    raise stopped(f"stopped and saved at {unit} {used:.10g} of {whole:.10g}: run again to continue")
 
 # %% ../../nbs/4_training/14_loop.ipynb #7fcca15a
 def iterate(
@@ -214,7 +217,8 @@ def run_loop(
 ):
     "Trains from the state's iteration to the end of the budget."
     if config.compile: compile_networks(state.generator, state.discriminator)
-    sampler = BatchSampler(patches.labels, config.batch_size, config.balanced, config.seed)
+    group = max(1, config.minibatch_std * accelerator.num_processes)  # a group is compared in one process
+    sampler = BatchSampler(patches.labels, config.batch_size, config.balanced, config.seed, group)
     share = accelerator.process_index, accelerator.num_processes
     def sample(iteration): return sample_batch(patches, sampler, config, iteration, *share)
     flops = count_flops(config, sample(0), len(patches.classes), accelerator)
