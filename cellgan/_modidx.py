@@ -495,6 +495,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                 'cellgan/data/keypoints.py'),
                                         'cellgan.data.keypoints.Description.__getitem__': ( '2_data/keypoints.html#description.__getitem__',
                                                                                             'cellgan/data/keypoints.py'),
+                                        'cellgan.data.keypoints.blur_matrix': ( '2_data/keypoints.html#blur_matrix',
+                                                                                'cellgan/data/keypoints.py'),
                                         'cellgan.data.keypoints.canonical': ( '2_data/keypoints.html#canonical',
                                                                               'cellgan/data/keypoints.py'),
                                         'cellgan.data.keypoints.centre_of_mass': ( '2_data/keypoints.html#centre_of_mass',
