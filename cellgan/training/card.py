@@ -35,8 +35,8 @@ def measured_rows(
     rows = [(metric, name, each) for metric, classes in metrics.items() for name, each in classes.items()]
     cells = [(metric, name, number(each.get("value")), f"{number(each.get('low'))} to {number(each.get('high'))}",
               number(each.get("floor")), str(each.get("n", ""))) for metric, name, each in rows]
-    titles = ["| metric | class | value | 95% interval | floor (real) | images |", "| --- | --- | --- | --- | --- | --- |"]
-    return [*titles, *("| " + " | ".join(row) + " |" for row in cells)]
+    titles = "| metric | class | value | 95% interval | floor (real) | images |"
+    return [titles, "| --- " * 6 + "|", *("| " + " | ".join(row) + " |" for row in cells)]
 
 # %% ../../nbs/4_training/20_card.ipynb #9fc13f25
 YOURS = "<!-- Above this line the program writes, below it you do. -->"

@@ -27,7 +27,8 @@ def show_samples(
     ax.imshow(picture)
     rows = len(classes)
     ax.set_yticks([(row + 0.5) * picture.height / rows for row in range(rows)], classes)
-    for label, colour in zip(ax.get_yticklabels(), class_colours(classes).values()): label.set(color=colour, weight="bold")
+    colours = class_colours(classes).values()
+    for label, colour in zip(ax.get_yticklabels(), colours): label.set(color=colour, weight="bold")
     ax.set_xticks([])
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -93,7 +94,8 @@ def live_view(
         return
     output.update({"text/plain": FIRST}, raw=True)
     watch = contextvars.copy_context().run
-    thread = threading.Thread(target=watch, args=(follow_samples, output, run_folder(config.run), classes, ended, interval))
+    folder = run_folder(config.run)
+    thread = threading.Thread(target=watch, args=(follow_samples, output, folder, classes, ended, interval))
     thread.start()
     try: yield output
     finally:
