@@ -149,9 +149,8 @@ class ProjectionDiscriminator(Encoder):
         labels: torch.Tensor,  # (N,) class numbers, int64
     ) -> torch.Tensor:         # (N, 1, 8, 8); without PatchGAN (N, 1, 1, 1)
         if not self.patchgan: at_8 = leaky_relu(at_8).sum((2, 3), keepdim=True)
-        class_vector = self.projection.weight.T[labels]
-        class_match = (at_8 * class_vector[:, :, None, None]).sum(1, keepdim=True)
-        return self.logit_scale * (self.head(at_8) + class_match)
+        class_vector = self.projection.weight.T[labels][:, :, None, None]
+        return self.logit_scale * (self.head(at_8) + (at_8 * class_vector).sum(1, keepdim=True))
 
 # %% ../../nbs/3_model/05_discriminator.ipynb #9124828a
 class Decoder(nn.Module):

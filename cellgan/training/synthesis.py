@@ -95,7 +95,7 @@ def read_generator_file(
     classes = check_class_names(classes, f"the metadata of {path}")
     config = config_from_json(settings, f"the metadata of {path}")
     check_shapes(shapes, config, classes, path)
-    weights, _ = load_tensors(path)
+    weights, _ = load_tensors(path, without=("model", "classes", "image_size", "config"))
     check_finite_tensors(weights, path)
     return {name: value.float() for name, value in weights.items()}, classes, config
 

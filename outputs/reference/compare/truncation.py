@@ -5,14 +5,15 @@ import pandas as pd
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 from cellgan.evaluation.classifier import class_agreement, features
-from cellgan.evaluation.measure import judge, split_three, unseen_phantom
+from cellgan.evaluation.judge import make_judge, split_three
+from cellgan.evaluation.reference import unseen_phantom
 from cellgan.training.synthesis import load_synthesizer
 
 
 def main(path):
     real, per_class = unseen_phantom(6000, 64), 200
     sides = split_three(real)
-    _, classifier, _ = judge(real, sides)
+    classifier = make_judge(real, sides).classifier
     reference, asked = real.subset(sides.reference), torch.arange(5).repeat_interleave(per_class)
     def embed(images, labels): return [features(classifier, images[labels == c][:per_class]) for c in range(5)]
     def spread(found): return sum(torch.pdist(f).mean().item() for f in found) / len(found)

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from cellgan.core.config import BETHESDA, PRESETS, make_config, run_folder
 from cellgan.data.patches import load_patches
-from cellgan.evaluation.classifier import score, train_cell_classifier
+from cellgan.evaluation.classifier import balanced_accuracy, class_agreement, features, predict, split_by_group, train_cell_classifier
+from cellgan.evaluation.distances import frechet
 from cellgan.training.synthesis import load_synthesizer
 from cellgan.training.loop import train
 
@@ -22,7 +23,9 @@ def main():
     mathematics = {"paper": dict(precision="float32", compile=False, r1_every=1), "fast": PRESETS["fast"]}
 
     real = load_patches("phantom", 64, 4000, seed=1)
-    classifier, accuracy = train_cell_classifier(real.images, real.labels, BETHESDA, real.groups)
+    train_on, held_out = split_by_group(real.groups, 0.2, seed=0)
+    classifier = train_cell_classifier(real.images[train_on], real.labels[train_on], BETHESDA)
+    accuracy = balanced_accuracy(real.labels[held_out], predict(classifier, real.images[held_out]))
     patches = load_patches("phantom", 64, PRESETS["demo"]["phantom_patches"])
     labels = torch.arange(1000) % 5
     others = load_patches("phantom", 64, 6000, seed=2)
@@ -34,7 +37,8 @@ def main():
             config = make_config("demo", run=f"fast-mathematics-{name}-{seed}", iterations=iterations, seed=seed, resume=False, **settings)
             folder = train(config, patches)
             images = load_synthesizer(folder / "generator.safetensors").sample(labels, seed=0)
-            rows.append(dict(mathematics=name, seed=seed, kimg=iterations * config.batch_size / 1000, **score(classifier, judged_against, images, labels)))
+            rows.append(dict(mathematics=name, seed=seed, kimg=iterations * config.batch_size / 1000, agreement=class_agreement(classifier, images, labels).share,
+                             fd=frechet(features(classifier, judged_against).numpy(), features(classifier, images).numpy())))
             pd.DataFrame(rows).to_csv(Path(__file__).with_name("table.csv"), index=False)
     print(f"classifier, slides kept out: {accuracy:.3f}")
     print(pd.DataFrame(rows).groupby("mathematics", sort=False)[["fd", "agreement"]].agg(["mean", "min", "max"]).round(3))
