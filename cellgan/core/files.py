@@ -204,10 +204,11 @@ def read_header(
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged or not a safetensors file: {str(error)[:100]}") from None
 
+# %% ../../nbs/1_core/03_files.ipynb #3e1bd0dc
 def load_tensors(
-    path: str | Path,      # written by `save_tensors`
-    without: tuple = (),   # the metadata of files that an earlier version wrote without a digest; none are read otherwise
-) -> tuple:                # name -> tensor, on the CPU, and the metadata, name -> text
+    path: str | Path,     # written by `save_tensors`
+    without: tuple = (),  # the metadata of files of an earlier version, which have no digest; () refuses them
+) -> tuple:               # name -> tensor, on the CPU, and the metadata, name -> text
     "The content of a safetensors file of ours; raises `InputError` where it is not what was written."
     from safetensors.torch import load_file
     _, metadata = read_header(path)
