@@ -24,7 +24,8 @@ from ..core.config import InputError, project_root, run_folder
 from ..core.files import replacing
 from ..core.versions import notebook_version, result_key
 from ..data.cache import content_hash
-from ..data.layouts import files_below, find_data
+from ..data.entries import files_below
+from ..data.layouts import find_data
 
 # %% ../../nbs/7_study/01_runs.ipynb #2aaf8abf
 def plain_value(
@@ -50,7 +51,8 @@ def data_version(
 ) -> str:       # "phantom", or 64 hexadecimal digits
     "Hash of the names and contents of all files below a folder; raises `InputError` where there is no such folder."
     if data == "phantom": return data
-    folder = find_data(data)
+    found = find_data(data)
+    folder = found if found.is_dir() else found.parent
     return result_key(files=[[str(f.relative_to(folder)), content_hash(f)] for f in files_below(folder)])
 
 def default_data(
