@@ -62,13 +62,23 @@ def readme_is_the_rendered_index():
     return f"{', '.join(stale)}: not what nbs/index.ipynb renders to; run `uv run .ci/render_readme.py`" if stale else ""
 
 
-def readme_leads_to_every_notebook():
-    "Each link to a file leads to one that exists, and each notebook but the page itself is linked."
-    links = {match["target"].partition("#")[0] for match in LINK.finditer((ROOT / "README.md").read_text())}
-    files = {link for link in links if link and not re.match(r"[a-z]+:", link)}
-    missing = sorted(link for link in files if not (ROOT / link).exists())
-    unlisted = sorted(str(path.relative_to(ROOT)) for path in NOTEBOOKS if path.stem != "index" and str(path.relative_to(ROOT)) not in files)
-    return "\n".join([f"no such file: {link}" for link in missing] + [f"not in the table of notebooks: {name}" for name in unlisted])
+def linked_files(page):
+    "The files that a markdown page in the project's root links to."
+    links = {match["target"].partition("#")[0] for match in LINK.finditer((ROOT / page).read_text())}
+    return {link for link in links if link and not re.match(r"[a-z]+:", link)}
+
+
+def every_notebook_is_listed():
+    "What people run is on the front page, and every page of a chapter in CONTRIBUTING.md; links lead somewhere."
+    readme, contributing = linked_files("README.md"), linked_files("CONTRIBUTING.md")
+    problems = [f"no such file: {link}" for link in sorted(readme | contributing) if not (ROOT / link).exists()]
+    for path in NOTEBOOKS:
+        name, in_chapter = path.relative_to(ROOT).as_posix(), path.parent != ROOT / "nbs"
+        if in_chapter and name not in contributing:
+            problems.append(f"not in CONTRIBUTING.md: {name}; run `uv run .ci/list_pages.py`")
+        if not in_chapter and path.stem != "index" and name not in readme:
+            problems.append(f"not in the front page's table: {name}; add it to nbs/index.ipynb")
+    return "\n".join(problems)
 
 
 def settings_agree():
@@ -135,7 +145,7 @@ def no_lock_file_in_git():
 CHECKS = [
     tests_leave_no_trace,
     readme_is_the_rendered_index,
-    readme_leads_to_every_notebook,
+    every_notebook_is_listed,
     settings_agree,
     workflow_notebooks_have_parameters,
     site_builds,

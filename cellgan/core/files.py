@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STORAGE_ERRORS', 'SEAL', 'WriteError', 'flush_to_disk', 'replacing', 'storage_problem', 'remove_parts', 'check_file',
-           'file_sha256', 'check_archive', 'read_weights_only', 'save_sealed', 'load_sealed', 'content_digest',
-           'save_tensors', 'read_header', 'load_tensors', 'check_finite_tensors']
+           'file_sha256', 'check_archive', 'read_weights_only', 'save_sealed', 'load_sealed', 'is_unsealed',
+           'content_digest', 'save_tensors', 'read_header', 'load_tensors', 'check_finite_tensors']
 
 # %% ../../nbs/1_core/03_files.ipynb #9f977278
 import errno, hashlib, json, os, re, stat, zipfile
@@ -149,14 +149,21 @@ def load_sealed(
     "The contents of a torch file of ours; raises `InputError` where a single bit is not what was written."
     path = check_file(path)
     with open(path, "rb") as file:
-        content = max(0, path.stat().st_size - len(SEAL) - 64)
+        left = max(0, path.stat().st_size - len(SEAL) - 64)
         digest = hashlib.sha256()
-        while content > 0:
-            content -= len(chunk := file.read(min(content, 2**20)))
+        while left > 0:
+            left -= len(chunk := file.read(min(left, 2**20)))
             digest.update(chunk)
-        if file.read() != SEAL + digest.hexdigest().encode():
-            raise InputError(f"{path} is damaged, or was not written by this version: it was not loaded")
+        end = file.read()
+    if end != SEAL + digest.hexdigest().encode() and not is_unsealed(end):
+        raise InputError(f"{path} is damaged, or is not a checkpoint: it was not loaded")
     return read_weights_only(path)
+
+def is_unsealed(
+    end: bytes,  # the last 79 bytes of a torch file
+) -> bool:
+    "Whether an archive ends without a comment, as those of earlier versions do; their checksums are looked at, too."
+    return end[-22:-18] == b"PK\x05\x06" and end[-2:] == b"\x00\x00"
 
 # %% ../../nbs/1_core/03_files.ipynb #81d066a3
 def content_digest(
@@ -197,9 +204,11 @@ def read_header(
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged or not a safetensors file: {str(error)[:100]}") from None
 
+# %% ../../nbs/1_core/03_files.ipynb #3e1bd0dc
 def load_tensors(
-    path: str | Path,  # written by `save_tensors`
-) -> tuple:            # name -> tensor, on the CPU, and the metadata, name -> text
+    path: str | Path,     # written by `save_tensors`
+    without: tuple = (),  # the metadata of files of an earlier version, which have no digest; () refuses them
+) -> tuple:               # name -> tensor, on the CPU, and the metadata, name -> text
     "The content of a safetensors file of ours; raises `InputError` where it is not what was written."
     from safetensors.torch import load_file
     _, metadata = read_header(path)
@@ -207,6 +216,7 @@ def load_tensors(
     except Exception as error: raise InputError(f"{path} is damaged: {str(error)[:100]}") from None
     digest = metadata.pop("digest", None)
     if digest == content_digest(tensors, metadata): return tensors, metadata
+    if digest is None and without and set(metadata) == set(without): return tensors, metadata
     reason = "its content is not what was written" if digest else "it has no digest of its content; make it again"
     raise InputError(f"{path} is damaged or of another version: {reason}")
 

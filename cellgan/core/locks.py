@@ -38,15 +38,20 @@ def write_holder(
 # %% ../../nbs/1_core/10_locks.ipynb #48fe88de
 @contextmanager
 def lock_folder(
-    folder: str | Path,    # which exists
-    name: str = ".lock",   # the lock's file in it; locks of two names do not exclude each other
-):                         # a context whose value is the descriptor of the file, for child processes
+    folder: str | Path,  # which need not exist yet; the lock's file is beside it, so that the folder stays as it is
+):                       # a context whose value is the descriptor of the lock's file, for child processes
     "Holds a folder for this process; raises `InputError` that says who has it where another process does."
     if os.name != "posix":  # there is no flock
         yield None
         return
     import fcntl
-    with open(Path(folder)/name, "a+") as file:
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = open(folder.with_name(f".{folder.name}.lock"), "a+")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}. Nothing was done") from None
+    with file:
         try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{folder} is in use by {holder_of(file)}: wait until it has ended, or stop it") from None

@@ -97,6 +97,8 @@ CHOICE_RULES = {
     "extractor": Choice(("cell", "inception", "dinov2")),
     "protocol": Choice(("leak_free", "paper")),
     "recipe": Choice(("paper", "modern")),
+    "scale": Choice(("small", "paper")),
+    "reference": Choice(("held-out", "all")),
 }
 
 # %% ../../nbs/1_core/01_parameters.ipynb #1d3d3ed1
@@ -112,8 +114,8 @@ COUNT_RULES = {
     "field_of_view": Range(8, 10_000),
     **dict.fromkeys(("processes", "workers"), Range(1, 1024)),
     "gpus": Range(0, 1024),
-    **dict.fromkeys(("seeds", "epochs"), Range(1, 10_000)),
-    **dict.fromkeys(("real_per_class", "synthetic_per_class"), Range(1, 10**7)),
+    **dict.fromkeys(("seeds", "generator_seeds", "epochs"), Range(1, 10_000)),
+    **dict.fromkeys(("real_per_class", "synthetic_per_class", "test_per_class"), Range(1, 10**7)),
     **dict.fromkeys(("folds", "fold"), Range(0, 1000)),
     "seed": Range(0, 2**31 - 1),
     "minutes": Range(1, 10**6),

@@ -80,7 +80,7 @@ def check_content(
     content: dict,     # state, config, data
     path: str | Path,  # where it is from, for the message
 ):
-    "Raises `InputError` for parts of a wrong type, for settings that no run can have, and for values that are not finite."
+    "Raises `InputError` for parts of a wrong type, settings that no run can have, and values that are not finite."
     state, settings = content["state"], content["config"]
     if not isinstance(state, dict) or not isinstance(settings, dict) or not isinstance(content["data"], str):
         raise InputError(f"{path} is not a checkpoint of this project: a part of it has a wrong type")

@@ -95,10 +95,11 @@ def read_generator_file(
     classes = check_class_names(classes, f"the metadata of {path}")
     config = config_from_json(settings, f"the metadata of {path}")
     check_shapes(shapes, config, classes, path)
-    weights, _ = load_tensors(path)
+    weights, _ = load_tensors(path, without=("model", "classes", "image_size", "config"))
     check_finite_tensors(weights, path)
     return {name: value.float() for name, value in weights.items()}, classes, config
 
+# %% ../../nbs/4_training/16_synthesis.ipynb #bdf24355
 def check_shapes(
     shapes: dict,    # name of a tensor -> its shape
     config: Config,  # settings of the network
@@ -139,7 +140,8 @@ def read_manifest(
 ) -> list:      # rows, as tuples of text; empty where there is no manifest of ours
     "The rows of a folder's manifest, without its header."
     try:
-        with open(out/"manifest.csv", newline="", encoding="utf-8") as file: rows = [tuple(row) for row in csv.reader(file)]
+        with open(out/"manifest.csv", newline="", encoding="utf-8") as file:
+            rows = [tuple(row) for row in csv.reader(file)]
     except (OSError, ValueError, csv.Error): return []
     return rows[1:] if rows and rows[0] == MANIFEST else []
 
@@ -150,6 +152,7 @@ def our_files(
     listed = {row[0] for row in read_manifest(out) if row and OUR_NAME.fullmatch(row[0])}
     return listed | {"manifest.csv"} if listed else set()
 
+# %% ../../nbs/4_training/16_synthesis.ipynb #05252cea
 def check_replaceable(
     out: Path,  # a folder that is about to be written
 ):
@@ -196,6 +199,7 @@ def write_block(
         (folder/name).write_bytes(encode_png(image, compression_level=1).numpy().tobytes())
     return len(names)
 
+# %% ../../nbs/4_training/16_synthesis.ipynb #e5f7d956
 def manifest_rows(
     synthesizer: Synthesizer,  # that makes the images
     seed: int,                 # of the whole set
@@ -273,7 +277,7 @@ def write_images(
             check_replaceable(out)
             if is_complete(out, rows): return out/"manifest.csv"
             if our_files(out) and not overwrite:
-                raise InputError(f"out is {out}, which holds another set: name another folder, or set overwrite to True")
+                raise InputError(f"out is {out}, which holds another set: name another folder, or set overwrite")
             fill_folder(synthesizer, out, seed, jobs, rows, progress)
     except InputError: raise
     except OSError as error: raise WriteError(f"out is {out}, which cannot be written: {error.strerror}") from None
