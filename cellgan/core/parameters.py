@@ -94,7 +94,7 @@ CHOICE_RULES = {
     "solver": Choice(("dpm", "ddim")),
     "engine": Choice(("local", "slurm")),
     "unit": Choice(("images", "seconds", "teraflop")),
-    "extractor": Choice(("cell", "inception", "dinov2")),
+    "extractor": Choice(("cell", "inception", "inception-authors", "dinov2")),
     "protocol": Choice(("leak_free", "paper")),
     "recipe": Choice(("paper", "modern")),
     "scale": Choice(("small", "paper")),

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAY_DIFFER', 'DEFAULTS', 'ADVICE', 'BackgroundWriter', 'copy_to_cpu', 'check_finite', 'save_checkpoint',
-           'load_checkpoint', 'check_content', 'check_same_run', 'check_moments', 'resume_state', 'save_generator']
+           'load_checkpoint', 'check_content', 'check_same_run', 'check_moments', 'resume_state', 'save_generator',
+           'keep_generator']
 
 # %% ../../nbs/4_training/11_checkpoint.ipynb #dad756f3
 import json
@@ -13,11 +14,13 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch.utils._pytree import tree_map
 
 from ..core.config import Config, InputError, config_from_json, config_to_json
 from ..core.files import check_finite_tensors, load_sealed, save_sealed, save_tensors
 from .metrics import divergence_error
+from .models import model_of
 from .state import TrainingState, restore
 
 # %% ../../nbs/4_training/11_checkpoint.ipynb #5baef7cb
@@ -149,3 +152,16 @@ def save_generator(
     metadata = dict(model=config.model, classes=json.dumps(list(classes)), image_size=str(config.image_size),
                     config=config_to_json(config))
     save_tensors(network.state_dict(), path, metadata)
+
+# %% ../../nbs/4_training/11_checkpoint.ipynb #d8515814
+def keep_generator(
+    folder: Path,              # the run folder
+    state: TrainingState,      # complete
+    config: Config,            # the settings it was made with
+    classes,                   # class names
+    accelerator: Accelerator,  # the processes
+):
+    "Writes `generator.safetensors`, in the first process, and waits for it in the others."
+    network = model_of(config).final_generator(state, config)
+    if accelerator.is_main_process: save_generator(folder/"generator.safetensors", network, config, classes)
+    accelerator.wait_for_everyone()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOGS_PER_RUN', 'SAVES_PER_RUN', 'due', 'check_run', 'prepare_folder', 'check_no_results', 'is_finished',
-           'keep_generator', 'keep_finished', 'RunFiles', 'save_state', 'save_samples', 'progress_values', 'advance',
-           'save_and_stop', 'iterate', 'run_loop', 'train']
+           'keep_finished', 'RunFiles', 'save_state', 'save_samples', 'progress_values', 'advance', 'save_and_stop',
+           'iterate', 'run_loop', 'train']
 
 # %% ../../nbs/4_training/14_loop.ipynb #e568a14a
 import os
@@ -27,7 +27,7 @@ from ..data.folds import write_image_list
 from ..data.store import Patches
 from ..model.compiled import compile_networks
 from .batch import Batch, sample_batch
-from .checkpoint import BackgroundWriter, resume_state, save_checkpoint, save_generator
+from .checkpoint import BackgroundWriter, keep_generator, resume_state, save_checkpoint
 from .flops import count_flops
 from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics
 from .models import make_state, model_of, sample_grid
@@ -109,18 +109,6 @@ def is_finished(
     "Whether nothing is left to train."
     _, used, whole = budget(state, config)
     return used >= whole
-
-def keep_generator(
-    folder: Path,              # the run folder
-    state: TrainingState,      # complete
-    config: Config,            # the settings it was made with
-    classes,                   # class names
-    accelerator: Accelerator,  # the processes
-):
-    "Writes `generator.safetensors`, in the first process, and waits for it in the others."
-    network = model_of(config).final_generator(state, config)
-    if accelerator.is_main_process: save_generator(folder/"generator.safetensors", network, config, classes)
-    accelerator.wait_for_everyone()
 
 # %% ../../nbs/4_training/14_loop.ipynb #1d6ae480
 def keep_finished(

@@ -272,8 +272,7 @@ def write_images(
     jobs = blocks_of(synthesizer.classes, per_class)
     rows = manifest_rows(synthesizer, seed, jobs)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with lock_folder(out.parent, f".{out.name}.lock"):
+        with lock_folder(out):
             check_replaceable(out)
             if is_complete(out, rows): return out/"manifest.csv"
             if our_files(out) and not overwrite:
