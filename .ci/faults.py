@@ -1,0 +1,229 @@
+"""Give every reader damaged and hostile input, and count what it makes of it: `uv run .ci/faults.py [README]`.
+
+A case is right when the input is refused by an error of ours, or, for a folder of images, when the damaged part is left
+out and reported. Anything else (another exception, success, more than ten seconds) is a miss, and listed by its name.
+With a path, the table is written there. The same seed gives the same cases.
+"""
+
+import json
+import math
+import os
+import platform
+import random
+import signal
+import sys
+import tempfile
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from cellgan.core.config import BETHESDA, check_class_names, config_from_json, make_config, run_folder
+from cellgan.core.files import load_sealed, save_sealed, save_tensors
+from cellgan.core.parameters import RULES, Choice, InputError, Range, check_value
+from cellgan.data.patches import load_patches
+from cellgan.training.checkpoint import BackgroundWriter, load_checkpoint, resume_state, save_checkpoint, save_generator
+from cellgan.training.models import make_state
+from cellgan.training.synthesis import load_synthesizer
+
+SECONDS = 10  # longest that a case may take
+CHANCE = random.Random(0)
+RESULTS = defaultdict(list)  # kind -> (name of the case, "" or what went wrong)
+
+
+class TooLong(Exception):
+    "A case has taken longer than allowed."
+
+
+def out_of_time(*_):
+    raise TooLong
+
+
+def case(kind, name, call, may_skip=None):
+    "Tries one input; `may_skip` says of a result whether it reports what was left out."
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(SECONDS)
+    try:
+        result = call()
+        problem = "" if may_skip and may_skip(result) else "accepted"
+    except InputError as error:
+        problem = "" if "\n" not in str(error) and len(str(error)) < 2000 else "the message is not one line"
+    except BaseException as error:
+        problem = f"{type(error).__name__}: {str(error)[:80]}"
+    finally:
+        signal.alarm(0)
+    RESULTS[kind].append((name, problem))
+
+
+def parameter_cases():
+    for name, rule in RULES.items():
+        if isinstance(rule, Range):
+            kind = type(rule.low)
+            for value in (rule.low - 1, rule.high * 2 + 1, -(10**30), 10**30):
+                case("parameters: numbers", f"{name}={value:.3g}", lambda: check_value(name, kind(value), kind))
+            for value in (math.nan, math.inf, "1", True, None, [1]):
+                case("parameters: types", f"{name}={value!r}", lambda: check_value(name, value, kind))
+        if isinstance(rule, Choice):
+            case("parameters: choices", name, lambda: check_value(name, type(rule.values[0])("7"), type(rule.values[0])))
+    for value in ("../x", "/x", "a/../b", "", ".", "a b", "a\0", "x" * 300, "a//b", "-x", "C:\\x", "a\nb", "~/x", "${HOME}", "a/b/c/d/e/f/g/h"):
+        case("names of runs", repr(value)[:40], lambda: run_folder(value))
+
+
+def name_cases():
+    wrong = ["../x", "/etc/x", "a/b", "a\\b", "c:", "", ".", "..", ".x", "x.", " x", "x ", "nul", "NUL.png", "com1", "a\0b",
+             "a\nb", "x" * 101, "x" * 100_000, None, 3, ["NILM"], "<b>", "a|b", "a?b", "a*b", 'a"b', "\x7f", "lpt9"]
+    for name in wrong:
+        case("names of classes", repr(name)[:40], lambda: check_class_names(["NILM", name], "data"))
+    case("names of classes", "differ in case alone", lambda: check_class_names(["NILM", "nilm"], "data"))
+
+
+def damaged(path, kind, read, flips):
+    "Flips of single bits, cuts and additions of a file."
+    good = path.read_bytes()
+    copy = path.with_name(f"copy{path.suffix}")
+    places = [CHANCE.randrange(8 * len(good)) for _ in range(flips)]
+    for place in [*places, 0, 8 * len(good) - 1]:
+        changed = bytearray(good)
+        changed[place // 8] ^= 1 << place % 8
+        copy.write_bytes(changed)
+        case(f"{kind}: one bit flipped", f"bit {place}", lambda: read(copy))
+    for length in [0, 1, 7, 8, 100, len(good) // 2, len(good) - 1, *(CHANCE.randrange(len(good)) for _ in range(5))]:
+        copy.write_bytes(good[:length])
+        case(f"{kind}: cut", f"{length} bytes", lambda: read(copy))
+    copy.write_bytes(good + b"\0")
+    case(f"{kind}: cut", "a byte more", lambda: read(copy))
+
+
+def not_files(folder, kind, read):
+    pipe = folder/f"pipe of {kind.replace(' ', '_')}"
+    os.mkfifo(pipe)
+    for path in (pipe, folder, Path("/dev/zero"), Path("/dev/null"), folder/"absent", folder/"x\0y"):
+        case(f"{kind}: not a file", repr(path.name), lambda: read(path))
+
+
+def checkpoint_cases(folder):
+    config = make_config("demo", image_size=32, width=2)
+    with BackgroundWriter() as writer:
+        save_checkpoint(folder, make_state(config, 5), config, "data", writer)
+    path = folder/"checkpoint.pt"
+    damaged(path, "checkpoint.pt", load_checkpoint, 60)
+    not_files(folder, "checkpoint.pt", load_checkpoint)
+
+    def first_weight(content):
+        return next(iter(content["state"]["generator"].values())).view(-1)
+
+    changes = {
+        "state is None": lambda c: c.update(state=None), "config is a list": lambda c: c.update(config=[]),
+        "config is None": lambda c: c.update(config=None), "data is a number": lambda c: c.update(data=3),
+        "nan in a weight": lambda c: first_weight(c).fill_(math.nan), "infinite weight": lambda c: first_weight(c).fill_(math.inf),
+        "iteration -1": lambda c: c["state"].update(iteration=-1), "iteration is text": lambda c: c["state"].update(iteration="7"),
+        "seconds nan": lambda c: c["state"].update(seconds=math.nan), "flops 1e300": lambda c: c["state"].update(flops=1e300),
+        "no average": lambda c: c["state"].pop("ema"), "no sums": lambda c: c["state"].pop("sums"),
+        "no moments": lambda c: c["state"].update(generator_optimizer={}), "width 0": lambda c: c["config"].update(width=0),
+        "unknown setting": lambda c: c["config"].update(colour=1), "run ../x": lambda c: c["config"].update(run="../x"),
+    }
+    for name, change in changes.items():
+        content = load_sealed(path)
+        change(content)
+        crafted = folder/"crafted"
+        crafted.mkdir(exist_ok=True)
+        save_sealed(content, crafted/"checkpoint.pt")
+        case("checkpoint.pt: crafted", name, lambda: resume_state(crafted, make_state(config, 5), config, "data"))
+
+
+def generator_cases(folder):
+    config = make_config("demo", image_size=32, width=2)
+    network, path = make_state(config, 5).ema, folder/"generator.safetensors"
+    save_generator(path, network, config, BETHESDA)
+    damaged(path, "generator.safetensors", load_synthesizer, 60)
+    not_files(folder, "generator.safetensors", load_synthesizer)
+    tensors = network.state_dict()
+    metadata = dict(model="cellgan", image_size="32", classes=json.dumps(BETHESDA), config=json.dumps(vars(config)))
+    first = next(iter(tensors))
+    crafted = {
+        "no metadata": (tensors, {}), "classes are text": (tensors, metadata | dict(classes='"NILM"')),
+        "class leads out": (tensors, metadata | dict(classes='["../../x", "b", "c", "d", "e"]')),
+        "classes nested 1000 deep": (tensors, metadata | dict(classes="[" * 1000 + "]" * 1000)),
+        "config is a list": (tensors, metadata | dict(config="[]")), "width 4096": (tensors, metadata | dict(config=json.dumps(vars(config) | dict(width=4096)))),
+        "a tensor is missing": ({k: v for k, v in tensors.items() if k != first}, metadata),
+        "a tensor has another shape": (tensors | {first: torch.zeros(7)}, metadata), "one tensor more": (tensors | dict(more=torch.zeros(7)), metadata),
+        "nan in a weight": (tensors | {first: torch.full_like(tensors[first], math.nan)}, metadata),
+        "of another model": (tensors, metadata | dict(config=json.dumps(vars(config) | dict(model="biggan")))),
+    }
+    for name, (weights, about) in crafted.items():
+        save_tensors(weights, folder/"crafted.safetensors", about)
+        case("generator.safetensors: crafted", name, lambda: load_synthesizer(folder/"crafted.safetensors"))
+
+
+def picture(path, format="PNG", size=(40, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_noise(size, 60).convert("RGB").save(path, format)
+    return path.read_bytes()
+
+
+def image_cases(folder):
+    good = picture(folder/"good.png")
+    jpeg = picture(folder/"good.jpg", "JPEG")
+    bad = {f"png cut at {n}": (".png", good[:n]) for n in (0, 1, 8, 30, 100, len(good) // 2, len(good) - 20)}
+    bad |= {f"jpeg cut at {n}": (".jpg", jpeg[:n]) for n in (0, 2, 20, 200, len(jpeg) // 2)}
+    bad |= {"text as png": (".png", b"not an image"), "EPS as png": (".png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+            "PDF as jpg": (".jpg", b"%PDF-1.4\n"), "zeros": (".png", bytes(1000)), "html as tif": (".tif", b"<html></html>")}
+    for k in range(20):
+        changed = bytearray(good)
+        for _ in range(3):
+            changed[CHANCE.randrange(8, len(changed))] ^= 1 << CHANCE.randrange(8)
+        bad[f"png with three flips, {k}"] = (".png", bytes(changed))
+    for k, (name, (suffix, content)) in enumerate(bad.items()):
+        data = folder/f"data{k}"
+        for i in range(3):
+            picture(data/"NILM"/f"{i}.png")
+            picture(data/"HSIL"/f"{i}.png")
+        (data/"NILM"/f"bad{suffix}").write_bytes(content)
+        case("images in a folder", name, lambda: load_patches(data, 32, progress=False, cache=False), lambda patches: len(patches) in (6, 7) and bool(repr(patches.report)))
+
+
+def json_cases():
+    for k, text in enumerate(("", "{", "[]", "null", "3", '"x"', "[" * 100_000, '{"width": 1e999}', '{"width": NaN}', '{"width": "2"}', '{"seed": true}', '{"run": null}', '{"": 1}')):
+        case("config.json", f"{k}: {text[:20]}", lambda: config_from_json(text, "config.json"))
+
+
+def report():
+    "A markdown table, and every miss by name."
+    lines = ["| input | tried | right |", "| --- | ---: | ---: |"]
+    for kind, cases in RESULTS.items():
+        lines.append(f"| {kind} | {len(cases)} | {sum(not problem for _, problem in cases)} |")
+    tried, right = (sum(map(len, RESULTS.values())), sum(not p for cases in RESULTS.values() for _, p in cases))
+    lines += [f"| **all** | **{tried}** | **{right}** |", ""]
+    missed = [f"- {kind}, {name}: {problem}" for kind, cases in RESULTS.items() for name, problem in cases if problem]
+    return "\n".join(lines + (["Missed:", "", *missed] if missed else ["Nothing was missed."])) + "\n", len(missed)
+
+
+def main():
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as home:
+        folders = [Path(home)/name for name in ("checkpoints", "generators", "images")]
+        for folder in folders:
+            folder.mkdir()
+        parameter_cases()
+        name_cases()
+        json_cases()
+        checkpoint_cases(folders[0])
+        generator_cases(folders[1])
+        image_cases(folders[2])
+    table, missed = report()
+    print(table)
+    if len(sys.argv) > 1:
+        made = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}"
+        intro = ("# Damaged and hostile input\n\nMade by `uv run .ci/faults.py outputs/reference/trust/README.md` "
+                 f"({made}). A case is right when the input is refused by one line of ours, or, for images in a folder, "
+                 "left out and reported.\n\n")
+        path = Path(sys.argv[1])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(intro + table)
+    return missed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
