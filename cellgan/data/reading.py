@@ -68,6 +68,7 @@ def decode(
         image.load()
         return to_rgb(ImageOps.exif_transpose(image), deep)
 
+# %% ../../nbs/2_data/09_reading.ipynb #30f4335c
 def open_rgb(
     path: Path,  # image file
 ) -> tuple:      # RGB image, and how its colours were stored
