@@ -76,7 +76,7 @@ def ruler_for(
     "The ruler for a generator; raises `InputError` for a wrong reference and for classes that do not match."
     check_extractor(extractor, weights)
     if reference not in ("held-out", "all"): raise InputError(f"reference is {reference!r}: use held-out or all")
-    real = real_data(generated.config, data, phantom_patches, split, seed)
+    real = real_data(generated.config, data, phantom_patches, split, seed, generated.trained_on)
     check_same_classes(generated.classes, real.patches.classes)
     return make_ruler(real, per_class, extractor, weights, reference == "all", seed, device)
 
@@ -99,7 +99,8 @@ def evaluate_generator(
     images, labels = generated.images, generated.labels
     table = measure(ruler, images, labels)
     ratio = floor_ratio(table) if ruler.floor else None
-    seen, judge = seen_patches(generated.config, data), ruler.judge.classifier
+    judge = ruler.judge.classifier
+    seen = seen_patches(generated.config, data, generated.trained_on)
     own = features(judge, images)
     audits = audit_memorisation(images, own, seen, features(judge, seen.images))
     copies = find_copies(images, seen.images, device=device)

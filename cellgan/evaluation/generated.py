@@ -9,13 +9,15 @@ __all__ = ['Generated', 'read_generated', 'generated_patches', 'seen_patches', '
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.config import Config, InputError, make_config
-from ..data.folds import training_patches
+from ..data.folds import read_image_list, training_patches
 from ..data.patches import load_patches
 from ..data.store import Patches
+from .reference import seen_mask
 from .ruler import choose_per_class
 from ..training.synthesis import load_synthesizer
 
@@ -28,6 +30,7 @@ class Generated:
     classes: tuple     # class names
     config: Config     # of the generator; for a folder of images the defaults at their size
     source: str        # the start of the file's sha256, or the folder
+    trained_on: set | None = None  # hashes of the images that the generator saw; None where no list was kept
 
 # %% ../../nbs/5_evaluation/12_generated.ipynb #a45f6409
 def read_generated(
@@ -58,18 +61,23 @@ def generated_patches(
     path = Path(generator)
     if per_class < 1: raise InputError(f"per_class is {per_class}: use a whole number from 1")
     if path.is_dir(): return read_generated(path, per_class)
-    made = load_synthesizer(path, device)
+    made, listed = load_synthesizer(path, device), path.parent/"images.csv"
+    trained_on = {line[0] for line in read_image_list(listed)} if listed.is_file() else None
     labels = torch.arange(len(made.classes)).repeat_interleave(per_class)
-    return Generated(made.sample(labels, seed), labels, made.classes, made.config, made.sha256[:12])
+    return Generated(made.sample(labels, seed), labels, made.classes, made.config, made.sha256[:12],
+                     trained_on)
 
 # %% ../../nbs/5_evaluation/12_generated.ipynb #640a98a0
 def seen_patches(
-    config: Config,     # of the generator
-    data: str | None,   # "phantom", or a folder; None: what the generator was trained on
+    config: Config,                 # of the generator
+    data: str | None,               # "phantom", or a folder; None: what the generator was trained on
+    trained_on: set | None = None,  # hashes of the images that it saw; None where no list was kept
 ) -> Patches:
     "Every real patch that the generator may have seen."
-    if data in (None, config.data): return training_patches(config)
-    return training_patches(replace(config, data=data, folds=0))
+    if trained_on is None and data in (None, config.data): return training_patches(config)
+    patches = training_patches(replace(config, data=data or config.data, folds=0))
+    seen = seen_mask(patches, config, True, trained_on) if trained_on else np.zeros(len(patches), dtype=bool)
+    return patches.subset(np.flatnonzero(seen)) if seen.any() else patches
 
 def without_groups(
     patches: Patches,
