@@ -75,7 +75,7 @@ def seen_patches(
 ) -> Patches:
     "Every real patch that the generator may have seen."
     if trained_on is None and data in (None, config.data): return training_patches(config)
-    patches = training_patches(replace(config, data=data or config.data, folds=0))
+    patches = training_patches(replace(config, data=data or config.data, folds=0, fold=0))
     seen = seen_mask(patches, config, True, trained_on) if trained_on else np.zeros(len(patches), dtype=bool)
     return patches.subset(np.flatnonzero(seen)) if seen.any() else patches
 

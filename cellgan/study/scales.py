@@ -59,10 +59,11 @@ def training_gflop(
     model = model_of(config)
     with torch.device("meta"):
         generator, discriminator = model.make_generator(config, n_classes), model.make_discriminator(config, n_classes)
-        labels = torch.zeros(1, dtype=torch.long)
-        drawn = forward_gflop(generator, torch.zeros(1, config.latent_dim), labels)
-        judged = forward_gflop(discriminator, torch.zeros(1, 3, config.image_size, config.image_size), labels)
-    return 4 * drawn + 9 * judged
+        n = max(1, config.minibatch_std)  # the discriminator may compare the images of a group
+        labels = torch.zeros(n, dtype=torch.long)
+        drawn = forward_gflop(generator, torch.zeros(n, config.latent_dim), labels)
+        judged = forward_gflop(discriminator, torch.zeros(n, 3, config.image_size, config.image_size), labels)
+    return (4 * drawn + 9 * judged) / n
 
 # %% ../../nbs/7_study/04_scales.ipynb #3bb015cd
 def hours_of_training(
