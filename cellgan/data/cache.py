@@ -8,6 +8,8 @@ __all__ = ['cache_folder', 'content_hash', 'write_cache', 'parse_cache', 'read_c
 # %% ../../nbs/2_data/12_cache.ipynb #6f545b94
 import hashlib
 import json
+import os
+import stat
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +19,7 @@ from safetensors.torch import save_file
 
 from ..core.config import project_root
 from ..core.files import replacing
+from .reading import LARGEST_FILE
 from .report import DataReport
 from .store import Patches, fingerprint
 
@@ -28,10 +31,14 @@ def cache_folder() -> Path:
 def content_hash(
     path: Path,
 ) -> str:  # hexadecimal; where the file cannot be read, the system's reason
-    "Hash of a file's bytes."
+    "Hash of a file's bytes; of what is no regular file, or larger than anything that is read here, only its kind."
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode): return "not a regular file"
+        if status.st_size > LARGEST_FILE: return f"{status.st_size} bytes"
         with open(path, "rb") as file: return hashlib.file_digest(file, "blake2b").hexdigest()
     except OSError as error: return str(error.strerror)
+    except ValueError: return "not a path"  # a NUL in its name
 
 # %% ../../nbs/2_data/12_cache.ipynb #3afaa216
 def write_cache(

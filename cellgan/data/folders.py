@@ -9,12 +9,14 @@ __all__ = ['MASK_ENDINGS', 'MASK_FOLDERS', 'TABLES', 'KIND_FOLDERS', 'SPLITS', '
            'sipakmed_readings', 'read_outline', 'sipakmed_class', 'scan_cropped', 'scan_outlined', 'scan_folders']
 
 # %% ../../nbs/2_data/06_folders.ipynb #b2188662
+import math
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 from ..core.config import BETHESDA, InputError
-from .entries import Entry, Scan, class_name, files_below, is_image
+from ..core.files import check_file
+from .entries import Entry, Scan, class_name, files_below, is_image, plain_number
 
 # %% ../../nbs/2_data/06_folders.ipynb #d4c2531c
 def choose_reading(
@@ -39,6 +41,7 @@ MASK_FOLDERS = frozenset("mask masks seg segs segmentation segmentations label l
 def mask_owner(
     file: Path,     # an image
     images: dict,   # (folder, stem in small letters) -> path, of all images
+    folders: dict,  # stem in small letters -> folders that have such an image
 ) -> Path | None:   # the image that it is the mask of
     "None for an image that is no mask; a mask in a folder of masks may have no owner, and then owns itself."
     stem = file.stem.casefold()
@@ -46,7 +49,7 @@ def mask_owner(
         owner = images.get((file.parent, stem.removesuffix(ending)))
         if stem.endswith(ending) and owner: return owner
     if file.parent.name.casefold() not in MASK_FOLDERS: return None
-    near = (file.parent.parent, *(folder for folder, name in images if name == stem and folder != file.parent))
+    near = (file.parent.parent, *(folder for folder in folders.get(stem, ()) if folder != file.parent))
     return next((images[folder, stem] for folder in near if (folder, stem) in images), file)
 
 def split_masks(
@@ -54,7 +57,9 @@ def split_masks(
 ) -> tuple:       # images, and a dict image -> mask
     "Which of the files are masks, and of what."
     known = {(file.parent, file.stem.casefold()): file for file in files}
-    owners = {file: owner for file in files if (owner := mask_owner(file, known))}
+    folders = defaultdict(list)
+    for folder, stem in known: folders[stem].append(folder)
+    owners = {file: owner for file in files if (owner := mask_owner(file, known, folders))}
     return [f for f in files if f not in owners], {owner: file for file, owner in owners.items() if owner != file}
 
 # %% ../../nbs/2_data/06_folders.ipynb #691dfc7c
@@ -204,9 +209,11 @@ def sipakmed_readings(folders: list) -> dict:  # "cropped", "fields" -> what it 
 def read_outline(file: Path) -> tuple:  # (x, y)
     "The centre of an outline's bounding box; raises `InputError` for a line that is not two numbers."
     corners = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
-        try: x, y = map(float, line.split(","))
-        except ValueError: raise InputError(f"{file}, line {number}: {line[:40]!r} should be x,y") from None
+    for number, line in enumerate(check_file(file, 2**24).read_text(errors="replace").splitlines(), 1):
+        try: x, y = map(plain_number, line.split(","))
+        except ValueError: x = y = math.nan
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise InputError(f"{file}, line {number}: {line[:40]!r} should be x,y")
         corners.append((x, y))
     if not corners: raise InputError(f"{file} is empty: it should hold an outline, x,y on each line")
     return tuple(round((min(values) + max(values))/2) for values in zip(*corners))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['READERS', 'split_reading', 'check_readable', 'find_data', 'scan_table', 'scan_folder', 'read_groups', 'with_groups',
-           'choose_classes', 'scan']
+           'choose_classes', 'check_groups', 'scan']
 
 # %% ../../nbs/2_data/08_layouts.ipynb #ad8a3cb9
 import os
@@ -120,6 +120,20 @@ def choose_classes(
     raise InputError(f"{root} has no class {missing}: it has {', '.join(order_classes(labels))}")
 
 # %% ../../nbs/2_data/08_layouts.ipynb #a3cbe2de
+def check_groups(entries: list):
+    "Raises `InputError` where one file belongs to two groups: folds would put parts of it on both sides."
+    groups, files = {}, {}
+    for e in entries:
+        if e.path not in files:
+            try: status = e.path.stat() if e.centre else None  # the same field may have two names
+            except (OSError, ValueError): status = None  # reading will say so
+            files[e.path] = (status.st_dev, status.st_ino) if status and status.st_ino else e.path
+        path, group = groups.setdefault(files[e.path], (e.path, e.group))
+        if group == e.group: continue
+        raise InputError(f"{e.path} is in the group {e.group}, and {'' if path == e.path else f'as {path} '}"
+                         f"in the group {group}: give one image one group (in CRIC's table, one image_id)")
+
+# %% ../../nbs/2_data/08_layouts.ipynb #040cf893
 def scan(
     root: Path,          # data folder or cells.csv, from `find_data`
     classes=None,        # class names to keep; None keeps all (all but SCC in the CRIC layout)
@@ -134,5 +148,6 @@ def scan(
     if found.layout not in ("CRIC", "cells.csv"):
         kept, more = with_groups(root, kept)
         notes += more
+    check_groups(kept)
     left_out = Counter(e.label for e in found.entries if e.label not in wanted)
     return replace(found, entries=kept, notes=notes), dict(left_out)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CELL_COLUMNS', 'CRIC_COLUMNS', 'LABEL_COLUMNS', 'number_in', 'centre_in', 'split_in', 'parse_cell', 'scan_cells',
-           'write_cells', 'parse_line', 'read_lines', 'scan_list', 'find_fields', 'cric_entry', 'scan_cric',
-           'metadata_rows', 'label_column', 'scan_metadata']
+           'write_cells', 'parse_line', 'read_lines', 'scan_list', 'find_fields', 'cric_entry', 'check_once',
+           'scan_cric', 'metadata_rows', 'label_column', 'scan_metadata']
 
 # %% ../../nbs/2_data/07_manifest.ipynb #01bc6272
 import csv
@@ -16,9 +16,9 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from ..core.config import BETHESDA, InputError
-from ..core.files import replacing
-from .entries import (LINE, Entry, Scan, class_name, files_below, is_image, read_table, reasons,
-                                  relative_path)
+from ..core.files import check_file, replacing
+from .entries import (LARGEST_TABLE, LINE, Entry, Scan, class_name, files_below, is_image, plain_number,
+                                  read_table, reasons, relative_path)
 from .folders import SPLITS
 
 # %% ../../nbs/2_data/07_manifest.ipynb #81700c3f
@@ -28,8 +28,7 @@ def number_in(row: dict, column: str) -> float | None:
     "The number in a column, None where it is empty or not there; raises `ValueError` for anything else."
     text = row.get(column, "")
     if not text: return None
-    try: number = float(text)
-    except ValueError: number = math.nan
+    number = plain_number(text)
     if not math.isfinite(number): raise ValueError(f"{column} is {text!r}: it must be a number")
     return number
 
@@ -72,8 +71,9 @@ def scan_cells(
         try:
             entry = parse_cell(row, file.parent)
             first = entries.setdefault(entry.source, entry)
-            if first.label != entry.label:
-                raise ValueError(f"{entry.source} is {entry.label} here and {first.label} above")
+            for what in ("label", "group"):
+                here, above = getattr(entry, what), getattr(first, what)
+                if here != above: raise ValueError(f"the {what} of {entry.source} is {here} here and {above} above")
         except ValueError as error:
             faults.append(f"line {row[LINE]}: {error}")
             continue
@@ -121,6 +121,7 @@ def parse_line(
 # %% ../../nbs/2_data/07_manifest.ipynb #b3f6944f
 def read_lines(file: Path) -> list:  # (number, text) of each line that is not empty
     "The lines of a text file; raises `InputError` where it cannot be read or is empty."
+    check_file(file, LARGEST_TABLE)
     try: text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error: raise InputError(f"{file} is not text in UTF-8: {error}") from None
     except OSError as error: raise InputError(f"{file} cannot be read: {error.strerror}") from None
@@ -136,8 +137,9 @@ def scan_list(
     for number, line in read_lines(file):
         try: path, label = parse_line(line, root)
         except ValueError as error: raise InputError(f"{file}, line {number} {error}") from None
-        if path in entries: skipped["img_list.txt names it twice"].append(path)
-        else: entries[path] = Entry(root/path, path, label, path)
+        first = entries.setdefault(path, entry := Entry(root/path, path, label, path))
+        if first.label != label: raise InputError(f"{file}, line {number}: {path} is {label} here, {first.label} above")
+        if first is not entry: skipped["img_list.txt names it twice"].append(path)
     for other in files_below(root):
         name = other.relative_to(root).as_posix()
         if is_image(other) and name not in entries: skipped["img_list.txt does not name it"].append(name)
@@ -171,21 +173,42 @@ def cric_entry(
 ) -> Entry:
     "One labelled nucleus; raises `ValueError` with the reason why it cannot be used."
     source = f"{name}@{row['nucleus_x']},{row['nucleus_y']}"
-    try: centre = tuple(int(round(float(row[c]))) for c in ("nucleus_x", "nucleus_y"))
-    except (ValueError, OverflowError): raise ValueError("its coordinates are not numbers", source) from None
+    place = [plain_number(row[c]) for c in ("nucleus_x", "nucleus_y")]
+    if not all(map(math.isfinite, place)): raise ValueError("its coordinates are not numbers", source)
     label, group = class_name(row["bethesda_system"]), row["image_id"]
     if not (label and group): raise ValueError("it has no class or no image_id", source)
-    return Entry(path, source, label, group, centre)
+    return Entry(path, source, label, group, tuple(map(round, place)))
 
+# %% ../../nbs/2_data/07_manifest.ipynb #1b9039c0
+def check_once(
+    seen: dict,    # (field, place) or (image, cell_id) -> class, of the rows above; is added to
+    row: dict,     # of classifications.csv
+    entry: Entry,  # made of it
+):
+    "Raises `ValueError` with the reason where a nucleus or an id was there before, `InputError` for another class."
+    place, number = (entry.path, entry.centre), (entry.group, row["cell_id"])
+    label = seen.get(place, entry.label)
+    if label != entry.label:
+        raise InputError(f"classifications.csv, line {row[LINE]}: {entry.source} is {entry.label} here, {label} above")
+    if place in seen: raise ValueError("classifications.csv names it twice", entry.source)
+    if row["cell_id"] and number in seen:
+        raise ValueError("its image has another cell with the same cell_id", entry.source)
+    seen[place] = seen[number] = entry.label
+
+# %% ../../nbs/2_data/07_manifest.ipynb #da9918d9
 def scan_cric(
     root: Path,  # data folder
 ) -> Scan:
     "The CRIC layout; raises `InputError` for missing columns."
     rows = read_table(root/"classifications.csv", CRIC_COLUMNS)
     names = [PurePosixPath(relative_path(row["image_filename"])).name for row in rows]
-    fields, entries, skipped = find_fields(root, set(names)), [], defaultdict(list)
+    fields, entries, skipped, seen = find_fields(root, set(names)), [], defaultdict(list), {}
     for row, name in zip(rows, names):
-        try: entries.append(cric_entry(row, name, fields.get(name, root/name)))
+        try:
+            entry = cric_entry(row, name, fields.get(name, root/name))
+            check_once(seen, row, entry)
+            entries.append(entry)
+        except InputError: raise
         except ValueError as error: skipped[error.args[0]].append(error.args[1])
     if entries: return Scan("CRIC", entries, dict(skipped), [])
     why = reasons(skipped) or "it has no rows"
@@ -228,8 +251,10 @@ def scan_metadata(
         path, label = relative_path(row["file_name"]), row.get(column, "")
         if path == "." or not path or not label:
             raise InputError(f"{file}, line {row[LINE]}: it has no {column if row['file_name'] else 'file_name'}")
-        if path in entries: skipped[f"{file.name} names it twice"].append(path)
-        else: entries[path] = Entry(file.parent/path, path, class_name(label), path)
+        first = entries.setdefault(path, entry := Entry(file.parent/path, path, class_name(label), path))
+        if first.label != entry.label:
+            raise InputError(f"{file}, line {row[LINE]}: {path} is {entry.label} here, {first.label} above")
+        if first is not entry: skipped[f"{file.name} names it twice"].append(path)
     for other in files_below(file.parent):
         name = other.relative_to(file.parent).as_posix()
         if is_image(other) and name not in entries: skipped[f"{file.name} does not name it"].append(name)

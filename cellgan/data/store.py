@@ -89,7 +89,8 @@ def make_patches(
     classes = tuple(classes or order_classes(labels))
     group_names = tuple(dict.fromkeys(groups))
     number = {name: i for i, name in enumerate(group_names)}
-    label = torch.tensor([classes.index(name) for name in labels], dtype=torch.int64)
+    place = {name: i for i, name in enumerate(classes)}
+    label = torch.tensor([place[name] for name in labels], dtype=torch.int64)
     group = torch.tensor([number[name] for name in groups], dtype=torch.int64)
     counts, groups_with = Counter(labels), Counter(name for name, _ in set(zip(labels, groups)))
     found = DataReport(layout, {c: counts[c] for c in classes}, {c: groups_with[c] for c in classes}, **report)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..core.config import Config, InputError, make_config
 from ..data.folds import read_image_list, training_patches
 from ..data.patches import load_patches
+from ..data.reading import Unusable, open_rgb
 from ..data.store import Patches
 from .reference import seen_mask
 from .ruler import choose_per_class
@@ -38,13 +39,12 @@ def read_generated(
     per_class: int,  # at most
 ) -> Generated:
     "Images from a folder; raises `InputError` where there are none."
-    from PIL import Image
-
     first = next((p for p in sorted(folder.rglob("*.png"))), None)
     if first is None:
         raise InputError(f"generator is {str(folder)!r}, a folder without PNG files: give a generator.safetensors, "
                          "or a folder with a folder of PNG files for each class")
-    with Image.open(first) as image: size = image.size[0]
+    try: size = open_rgb(first)[0].width
+    except Unusable as error: raise InputError(f"{first} cannot be used: {error}") from None
     found = load_patches(folder.absolute(), size, cache=False)
     kept = choose_per_class(found.labels, [per_class] * len(found.classes), seed=0)
     config = replace(make_config(), image_size=size)

@@ -9,10 +9,10 @@ __all__ = ['FIRST', 'show_samples', 'live_figure', 'figure_data', 'follow_sample
 import base64, contextvars, io, threading
 from contextlib import contextmanager
 from pathlib import Path
-from PIL import Image
 from ..core.config import Config, run_folder
 from ..core.plotting import class_colours
 from ..core.progress import cell_output
+from ..data.reading import open_image
 from .metrics import read_metrics
 from .report import panels_of, plot_panel
 
@@ -23,7 +23,7 @@ def show_samples(
     classes,      # names of its rows
 ):
     "Draws the sample picture, with the names of the classes at its rows."
-    picture = Image.open(path).convert("RGB")
+    picture = open_image(path).convert("RGB")
     ax.imshow(picture)
     rows = len(classes)
     ax.set_yticks([(row + 0.5) * picture.height / rows for row in range(rows)], classes)

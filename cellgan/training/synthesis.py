@@ -31,6 +31,7 @@ from ..core.parameters import check_value
 from ..core.machine import keep_memory
 from ..core.progress import ProgressBar
 from ..data.batches import keyed_generator, to_uint8
+from ..data.reading import open_image
 from ..model.compiled import compile_forward
 from .models import model_of
 
@@ -291,5 +292,5 @@ def read_images(
     files = {}
     with open(manifest, newline="") as file:
         for row in csv.DictReader(file): files.setdefault(row["class"], []).append(row["file"])
-    def read(name): return pil_to_tensor(Image.open(Path(manifest).parent/name))
+    def read(name): return pil_to_tensor(open_image(Path(manifest).parent/name))
     return torch.stack([torch.stack([read(name) for name in names[:per_class]]) for names in files.values()])
