@@ -176,6 +176,7 @@ def measure_training(config: Config, device, steps: int, precision: str, compile
     "Seconds of every training variant: name -> list, lazy R1 included."
     return add_lazy(in_turns(training_variants(config, device, precision, compiled), steps, device))
 
+# %% ../../nbs/4_training/23_bench.ipynb #5c1e55e2
 def measure_speed(
     device: str, image_size: int, width: int, batch_size: int, steps: int, precision: str,
     compiled: bool, scaling: bool, longest: float, **_,  # the parameters of `bench`
