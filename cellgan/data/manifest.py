@@ -177,6 +177,7 @@ def cric_entry(
     if not (label and group): raise ValueError("it has no class or no image_id", source)
     return Entry(path, source, label, group, centre)
 
+# %% ../../nbs/2_data/07_manifest.ipynb #81d48543
 def scan_cric(
     root: Path,  # data folder
 ) -> Scan:

@@ -67,6 +67,7 @@ def split_stratified(
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer groups than parts
         return next(iter(splitter.split(labels, labels, groups)))
 
+# %% ../../nbs/5_evaluation/04_judge.ipynb #c39ec306
 def split_around(
     real: Patches,
     seen: np.ndarray,     # bool (N,): whether the generator was trained on a patch

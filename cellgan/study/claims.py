@@ -140,6 +140,7 @@ def beside_paper_figure(
     plt.close(fig)
     return fig
 
+# %% ../../nbs/7_study/07_claims.ipynb #c02d0ce4
 def table_1_figure():  # a matplotlib Figure
     "Table 1 beside the kept comparison."
     return beside_paper_figure(paper_fid()[0], study_scores("compare", "FD-cell mean"),
