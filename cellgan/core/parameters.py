@@ -107,6 +107,7 @@ COUNT_RULES = {
     **dict.fromkeys(("iterations", "r1_every"), Range(1, 10**9)),
     "ema_start": Range(0, 10**9),
     "batch_size": Range(1, 65_536),
+    "micro_batch": Range(0, 65_536),
     "discriminator_steps": Range(1, 100),
     "minibatch_std": Range(0, 1024),
     "solver_steps": Range(1, 1000),

@@ -34,16 +34,17 @@ def warm_server():
 class Project:
     """A temporary project folder, with the notebooks of the real one and outputs of its own.
 
-    The first run of each notebook is started as a user types it. Those after it do the same in processes that have
-    their imports done (`warm.py`).
+    Of each workflow notebook, one page starts the first run as a user types it, with a kernel of its own. All other
+    runs are the same programs in processes that have their imports done (`warm.py`).
     """
 
     def __init__(
         self,
-        *notebooks: str,  # to copy into it, where a test changes them; without any, the real folder is linked
+        *notebooks: str,    # to copy into it, where a test changes them; without any, the real folder is linked
+        typed: tuple = (),  # notebooks whose first run is started as a user types it
     ):
         self.root, self.home = project_root(), Path(tempfile.mkdtemp())
-        self.started, self.lock = set(), threading.Lock()
+        self.typed, self.lock = set(typed), threading.Lock()
         shutil.copy(self.root / "settings.ini", self.home)
         shutil.copytree(self.root / "outputs" / "reference" / "paper", self.home / "outputs" / "reference" / "paper")
         if notebooks:
@@ -58,8 +59,8 @@ class Project:
 
     def command(self, notebook, output, **parameters):
         "The command line of a user who is in the project's folder."
-        words = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-        return [sys.executable, "-m", "papermill", f"nbs/{notebook}.ipynb", f"outputs/{output}.ipynb", *words]
+        given = [text for name, value in parameters.items() for text in ("-p", name, str(value))]
+        return [sys.executable, "-m", "papermill", f"nbs/{notebook}.ipynb", f"outputs/{output}.ipynb", *given]
 
     def papermill(self, notebook, output, **parameters):
         "Runs a notebook; returns the exit status and all that was printed."
@@ -70,8 +71,8 @@ class Project:
     def start(self, notebook):
         "How this run of the notebook is started: a function of a module and its arguments, as `run_typed`."
         with self.lock:
-            if notebook not in self.started:
-                self.started.add(notebook)
+            if notebook in self.typed:
+                self.typed.remove(notebook)
                 return self.run_typed
             server = warm_server()
         return lambda module, arguments: server.run(module, arguments, self.home)
