@@ -78,7 +78,25 @@ def spread_of(path, column, digits, **where):
     return f"{found.mean():.{digits}f} ({found.min():.{digits}f} to {found.max():.{digits}f})"
 
 
-NAMES = dict(spread_of=spread_of, table=table, rows=rows, number=number, percent=percent, points=points, decimal=decimal)
+@lru_cache
+def measured(path, metric, name, field="value"):
+    "One number of a kept evaluation: a metric of a class, its `value`, `low`, `high`, `floor` or `n`."
+    return float(json.loads((REFERENCE / path).read_text())["metrics"][metric][name][field])
+
+
+@lru_cache
+def audited(path, field):
+    "One number of the copies audit of a kept evaluation: `copies` or `of`."
+    return int(json.loads((REFERENCE / path).read_text())["audit"][field])
+
+
+@lru_cache
+def trained(path, field):
+    "The last value of a field of a kept `metrics.jsonl`, such as `kimg` or `seconds`."
+    return float(json.loads((REFERENCE / path).read_text().splitlines()[-1])[field])
+
+
+NAMES = dict(measured=measured, audited=audited, trained=trained, spread_of=spread_of, table=table, rows=rows, number=number, percent=percent, points=points, decimal=decimal)
 
 
 def check_text(text, write=False):

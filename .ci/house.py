@@ -103,11 +103,11 @@ def modules_are_short():
 
 
 def exported_cells_are_short():
-    "Comments for nbdev (`#| export`) and blank lines do not count."
+    "Blank lines count, comments for nbdev (`#| export`) do not."
     problems = []
     for page in pages():
         for source in code_cells(page):
-            lines = [line for line in source.splitlines() if line.strip() and not re.match(r"#\s*\|", line)]
+            lines = [line for line in source.splitlines() if not re.match(r"#\s*\|", line)]
             if re.match(r"#\s*\|\s*export", source) and len(lines) > MAX_CELL_LINES:
                 problems.append(f"{page.relative_to(ROOT)}: a cell of {len(lines)} lines is exported, over {MAX_CELL_LINES}; it begins {lines[0][:60]!r}")
     return "\n".join(problems)

@@ -136,7 +136,6 @@ class Plan(TrialSettings):
 
     @property
     def all_arms(self) -> list: return [parse_arm(text) for text in comma_separated(self.arms)]
-
     @property
     def all_ratios(self) -> list: return [float(text) for text in comma_separated(self.ratios)]
 

@@ -83,6 +83,7 @@ class BudgetSettings:
     seconds: float = 0.0                # train for so long instead, time between runs not counted; 0: not set
     teraflop: float = 0.0               # train for so many 10^12 floating-point operations instead; 0: not set
     batch_size: int = 64                # real images a step, over all processes
+    micro_batch: int = 0                # images of one pass; a step adds up the gradients of its passes. 0: all
     balanced: bool = False              # sample classes uniformly rather than as frequent as they are
     quarter_turns: bool = False         # turn real images by quarters, beside the flips
     augment: bool = True                # differentiable augmentation of real and generated images
@@ -106,6 +107,7 @@ class LossSettings:
     beta2: float = 0.999                # Adam's second beta
     orthogonal_weight: float = 0.0      # BigGAN: weight of the generator's orthogonal regularisation
     discriminator_steps: int = 1        # BigGAN: the generator is updated every so many iterations
+    fresh_latents: bool = False         # update a GAN's generator on images of its own, as the authors' code does
 
 # %% ../../nbs/1_core/02_config.ipynb #032e4e8b
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class RunSettings:
     processes: int = 1               # processes that train.ipynb starts; torchrun and accelerate bring their own number
     seed: int = 0                    # of weights, sampling and noise
     resume: bool = True              # continue from the run's checkpoint where there is one
+    class_order: str = ""            # all class names, in their order, with commas; "": Bethesda's, then by alphabet
 
 # %% ../../nbs/1_core/02_config.ipynb #21242d48
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def check_model(config: Config):
 
 # %% ../../nbs/1_core/02_config.ipynb #50a66081
 PRESETS = {
-    "paper": {},
+    "paper": dict(fresh_latents=True),
     "fast": dict(precision="bfloat16", compile=True, r1_every=16),
     "demo": dict(
         image_size=64, width=4, init="he", generator_spectral_norm=False, logit_scale=8.0,
@@ -235,8 +238,9 @@ def notebook_config(
     return make_config(given.pop("preset", "demo"), **given)
 
 # %% ../../nbs/1_core/02_config.ipynb #8882df8e
+# settings that came after the first files were written
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
-         "equalized_lr", "beta2", "ema_kimg")  # after the first files were written
+         "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order")
 
 def config_to_json(
     config: Config,

@@ -98,6 +98,7 @@ def scan_class(
     entries = [Entry(file, name, label, name, mask=masks.get(file)) for file, name in zip(images, names)]
     return Scan("folder per class", entries, dict(skipped), [])
 
+# %% ../../nbs/2_data/06_folders.ipynb #de9942c7
 def merge_scans(layout: str, scans, skipped: dict | None = None) -> Scan:
     "Several scans as one."
     entries, together = [], defaultdict(list, skipped or {})
@@ -150,6 +151,7 @@ def class_is_outer(root: Path, folders: list, reading: str) -> bool:
     readings = dict(outer=f"classes such as {folders[0].name}", inner=f"classes such as {sorted(inner)[0]}")
     return choose_reading(root, reading, readings, "has its images two folders deep") == "outer"
 
+# %% ../../nbs/2_data/06_folders.ipynb #f70c03a0
 def scan_inner(root: Path, folders: list) -> Scan:
     "Folders of slides with folders of classes in them; the slides are the groups."
     scans = []

@@ -63,6 +63,7 @@ def scan_table(root: Path, name: str, reading: str) -> Scan:
     check_no_reading(root, reading)
     return read(root/name if read is scan_cells else root)
 
+# %% ../../nbs/2_data/08_layouts.ipynb #a3e09de6
 def scan_folder(
     root: Path,          # data folder
     reading: str = "",   # how to read it, where that is not clear

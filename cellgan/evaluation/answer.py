@@ -181,7 +181,7 @@ def judge_as_dict(
     "Accuracy with interval, gain over colour, effective rank, and which classes the judge sees."
     judge = found.ruler.judge
     def interval(e): return [e.value, e.low, e.high]
-    sees = {name: bool(judge.sees(name)) for name in judge.index}
+    sees = {name: bool(judge.sees(name)) for name in judge.classifier.classes}
     return dict(accuracy=interval(judge.accuracy), gain=interval(judge.gain), rank=judge.rank, sees=sees)
 
 # %% ../../nbs/5_evaluation/13_answer.ipynb #b0e09d80

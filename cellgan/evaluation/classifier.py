@@ -30,6 +30,7 @@ def convolutions(
         layers += [nn.BatchNorm2d((i + 1) * width), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers)
 
+# %% ../../nbs/5_evaluation/03_classifier.ipynb #f6509af3
 class CellClassifier(nn.Module):
     "A small convolutional network that reads 64x64 pixels; its averaged last maps are the features."
 
@@ -133,6 +134,7 @@ def soften_and_tint(
     tint = 1 + 0.15 * torch.randn(2, len(x), 3, 1, 1, generator=generator).to(x.device)
     return x * tint[0] + (tint[1] - 1)
 
+# %% ../../nbs/5_evaluation/03_classifier.ipynb #d3f69c73
 def training_variant(
     x: Tensor,                   # float (N, 3, 64, 64), from `prepare`
     generator: torch.Generator,  # on the CPU

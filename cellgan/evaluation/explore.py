@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLASS_EMBEDDINGS', 'COLUMNS', 'View', 'latent_of', 'class_embedding_of', 'morphed', 'draw_view', 'draw_row',
-           'nearest_patches', 'read_rows', 'view_of', 'keep_view', 'load_explored']
+           'nearest_patches', 'read_rows', 'view_of', 'keep_view', 'at_hand', 'load_explored']
 
 # %% ../../nbs/5_evaluation/20_explore.ipynb #25c0a887
 import csv, math
@@ -16,9 +16,12 @@ from PIL import Image
 from ..core.files import replacing
 from ..core.parameters import InputError
 from ..data.batches import keyed_generator, to_uint8
+from ..data.layouts import find_data
 from ..data.patches import load_patches
+from ..data.store import reordered
 from .memorisation import pixel_code
-from ..training.synthesis import MANIFEST, Synthesizer, load_synthesizer
+from ..training.images import MANIFEST
+from ..training.synthesis import Synthesizer, load_synthesizer
 
 # %% ../../nbs/5_evaluation/20_explore.ipynb #d6e243b2
 @dataclass(frozen=True)
@@ -147,16 +150,27 @@ def keep_view(
     return name
 
 # %% ../../nbs/5_evaluation/20_explore.ipynb #10847040
+def at_hand(
+    data: str,  # as in a generator's settings
+) -> bool:
+    "Whether a generator's data are on this machine."
+    if data == "phantom": return True
+    try: find_data(data)
+    except InputError: return False
+    return True
+
 def load_explored(
     path: str | Path,     # a `generator.safetensors`
     data: str | None,     # "phantom", or a folder of real patches; None: what the generator was trained on
     most: int,            # most real patches to load
     device: str = "cpu",  # where the network should live
-) -> tuple:               # `Synthesizer`, and `Patches` of its size
+) -> tuple:               # `Synthesizer`, and `Patches` of its size; None where its own data are not on this machine
     "A generator and real patches beside it; raises `InputError` where either cannot be read."
     synthesizer = load_synthesizer(path, device)
     config = synthesizer.config
+    if data is None and not at_hand(config.data): return synthesizer, None
     patches = load_patches(data or config.data, config.image_size, min(most, config.phantom_patches),
                            field_of_view=config.field_of_view)
+    patches = reordered(patches, config.class_order)
     chosen = torch.linspace(0, len(patches.labels) - 1, min(most, len(patches.labels))).long()
     return synthesizer, patches.subset(chosen)

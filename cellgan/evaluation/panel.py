@@ -130,6 +130,7 @@ def panel_html(
     morph = row_html(f"Morph to {view.toward}", draw_row(synthesizer, view, "morph", row_length), ways, 72)
     return f'<div style="display:flex;gap:16px;align-items:flex-end">{top}</div>{walk}{morph}'
 
+# %% ../../nbs/5_evaluation/21_panel.ipynb #87291d84
 def caption_of(
     view: View,
 ) -> str:

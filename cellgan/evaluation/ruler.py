@@ -138,7 +138,7 @@ def judge_warning(
     "Why the judge cannot carry a row; empty where it can, or is not asked."
     if ruler.extractor != "cell" and metric != "agreement" or metric == "transfer": return ""
     if not ruler.judge.beats_colour: return "the judge does not beat mean colour"
-    blind = name in ruler.judge.index and not ruler.judge.sees(name)
+    blind = name in ruler.real.patches.classes and not ruler.judge.sees(name)
     return "the judge does not see this class" if blind else ""
 
 # %% ../../nbs/5_evaluation/08_ruler.ipynb #6138fbb0

@@ -97,8 +97,7 @@ class Generator(nn.Module):
         latent: torch.Tensor,  # (N, latent_dim), standard normal
         labels: torch.Tensor,  # (N,) class numbers, int64
     ) -> torch.Tensor:         # (N, 3, image_size, image_size) in [-1, 1]
-        x = run_blocks(self.blocks, self.skips, self.initial(latent), self.mapping(labels))
-        return torch.tanh(self.to_rgb(x))
+        return torch.tanh(self.to_rgb(run_blocks(self.blocks, self.skips, self.initial(latent), self.mapping(labels))))
 
 # %% ../../nbs/3_model/04_generator.ipynb #2d6b9525
 def weight_deviation(

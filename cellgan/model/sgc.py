@@ -28,8 +28,7 @@ class SGC(nn.Module):
     def attention_map(self,
         low: torch.Tensor,  # (N, low_channels, H, W)
     ) -> torch.Tensor:      # (N, 1, H, W), positive, each map sums to 1
-        scores = self.attention(low).flatten(2)
-        return scores.softmax(-1).unflatten(-1, low.shape[2:])
+        return self.attention(low).flatten(2).softmax(-1).unflatten(-1, low.shape[2:])
 
     def forward(self,
         low: torch.Tensor,   # (N, low_channels, H, W)

@@ -30,7 +30,8 @@ from .flops import flop_counter
 from .models import make_state
 from .plain_step import BASELINE, IMPROVEMENTS, LAYOUT, generate, noise_batch, plain_state, plain_step
 from .state import make_accelerator
-from .synthesis import load_synthesizer, write_images
+from .images import write_images
+from .synthesis import load_synthesizer
 from .timing import KEPT, add_lazy, as_table, in_turns, machine_rates, seconds_of
 
 # %% ../../nbs/4_training/23_bench.ipynb #983e3762
@@ -176,6 +177,7 @@ def measure_training(config: Config, device, steps: int, precision: str, compile
     "Seconds of every training variant: name -> list, lazy R1 included."
     return add_lazy(in_turns(training_variants(config, device, precision, compiled), steps, device))
 
+# %% ../../nbs/4_training/23_bench.ipynb #5c1e55e2
 def measure_speed(
     device: str, image_size: int, width: int, batch_size: int, steps: int, precision: str,
     compiled: bool, scaling: bool, longest: float, **_,  # the parameters of `bench`

@@ -4,17 +4,21 @@
 
 # %% auto #0
 __all__ = ['EMBEDDING_DIM', 'GENERATOR_CHANNELS', 'DISCRIMINATOR_CHANNELS', 'ClassBatchNorm', 'SelfAttention', 'GeneratorBlock',
-           'DiscriminatorBlock', 'attention_resolution', 'make_blocks', 'Generator', 'draw_images', 'truncate',
-           'make_discriminator_blocks', 'Discriminator', 'summed_features', 'projection_logits']
+           'DiscriminatorBlock', 'attention_resolution', 'make_blocks', 'Generator', 'draw_images', 'statistics_kept',
+           'draw_with_little_memory', 'truncate', 'make_discriminator_blocks', 'Discriminator', 'summed_features',
+           'projection_logits']
 
 # %% ../../nbs/4_training/04_biggan_networks.ipynb #da198a68
 import math
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from ..model.mapping import spectral_norm
+from ..model.mapping import norms_held, spectral_norm
 
 # %% ../../nbs/4_training/04_biggan_networks.ipynb #8e10128a
 class ClassBatchNorm(nn.Module):
@@ -160,6 +164,7 @@ def draw_images(
     network: Generator,    # in evaluation mode its latents are truncated
     latent: torch.Tensor,  # (N, latent_dim), standard normal
     labels: torch.Tensor,  # (N,) class numbers, int64
+    call=lambda layer, *inputs: layer(*inputs),  # how a layer is called
 ) -> torch.Tensor:         # (N, 3, image_size, image_size) in [-1, 1]
     "The generator's forward pass."
     if not network.training: latent = truncate(latent, network.threshold)
@@ -167,9 +172,36 @@ def draw_images(
     x = network.initial(first).unflatten(1, (-1, 4, 4))
     shared = network.embedding(labels)
     for block, piece in zip(network.blocks, others):
-        x = block(x, torch.cat([shared, piece], 1))
-        if x.shape[-1] == network.attention_at: x = network.attention(x)
-    return torch.tanh(network.to_rgb(F.relu(network.norm(x))))
+        x = call(block, x, torch.cat([shared, piece], 1))
+        if x.shape[-1] == network.attention_at: x = call(network.attention, x)
+    def finish(x): return torch.tanh(network.to_rgb(F.relu(network.norm(x))))
+    return call(finish, x)
+
+# %% ../../nbs/4_training/04_biggan_networks.ipynb #c2aa4936
+@contextmanager
+def statistics_kept(
+    network: nn.Module,  # with batch norms
+):
+    "A context in which a network computes the same as just before, and changes none of its buffers."
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms: norm.momentum = 0.0
+    try:
+        with norms_held(network): yield
+    finally:
+        for norm, momentum, number in before:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(number)
+
+def draw_with_little_memory(
+    network: Generator,    # in training mode
+    latent: torch.Tensor,  # (N, latent_dim), standard normal
+    labels: torch.Tensor,  # (N,) class numbers, int64
+) -> torch.Tensor:         # (N, 3, image_size, image_size), equal to the forward pass
+    "The forward pass whose backward pass computes each block again."
+    def contexts(): return nullcontext(), statistics_kept(network)
+    call = partial(checkpoint, use_reentrant=False, context_fn=contexts, preserve_rng_state=False)
+    return draw_images(network, latent, labels, call)
 
 # %% ../../nbs/4_training/04_biggan_networks.ipynb #67e71a7b
 def truncate(

@@ -95,7 +95,8 @@ def check_content(
             raise InputError(f"{path} says that {name} is {str(value)[:40]}: it was not loaded")
 
 # %% ../../nbs/4_training/11_checkpoint.ipynb #4e0f2072
-MAY_DIFFER = ("run", "preset", "iterations", "seconds", "teraflop", "device", "resume", "processes")
+MAY_DIFFER = ("run", "preset", "iterations", "seconds", "teraflop", "device", "resume", "processes",
+              "micro_batch")
 DEFAULTS = {field.name: field.default for field in fields(Config) if field.default is not MISSING}
 ADVICE = "choose another run, or set resume to False to start anew"
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['make_generator', 'make_discriminator', 'in_first_stage', 'sample_noise', 'reconstruct', 'update_discriminator',
-           'autoencoder_step', 'fix_autoencoder', 'diffusion_step', 'training_step', 'final_generator']
+           'autoencoder_gradients', 'autoencoder_step', 'fix_autoencoder', 'diffusion_gradients', 'diffusion_step',
+           'training_step', 'final_generator']
 
 # %% ../../nbs/4_training/07_ldm.ipynb #16619e09
 import torch
@@ -16,11 +17,11 @@ from ..data.batches import keyed_generator
 from ..model.discriminator import Discriminator
 from ..model.generator import initialise
 from ..model.losses import hinge_discriminator, hinge_generator
-from ..model.mapping import weights_fixed
-from .batch import Batch
+from ..model.mapping import norms_held, weights_fixed
+from .batch import Batch, micro_batches
 from .diffusion import LatentDiffusion, add_noise
-from .state import TrainingState, as_float32, budget, ema_decay, frozen, make_autocast
-from .state import update_average, update_weights
+from .state import TrainingState, add_gradients, as_float32, budget, ema_decay, frozen, make_autocast
+from .state import update_average, update_weights, weighted_mean
 
 # %% ../../nbs/4_training/07_ldm.ipynb #dcdf9a1b
 def make_generator(
@@ -80,73 +81,113 @@ def reconstruct(
 # %% ../../nbs/4_training/07_ldm.ipynb #2e001f8f
 def update_discriminator(
     state: TrainingState,      # changed in place
-    batch: Batch,              # real images, labels
-    images: torch.Tensor,      # (B, 3, S, S) reconstructed images, without gradient
+    pieces: list,              # the batch in micro-batches
+    images: list,              # their reconstructed images (B, 3, S, S), without gradient
     autocast,                  # a function that gives the context of the networks' precision
     accelerator: Accelerator,  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The discriminator's update: real images against reconstructed ones."
-    with weights_fixed(), autocast():
-        logits = state.discriminator(torch.cat([batch.real, images]), batch.labels.repeat(2))
-        real_logits, fake_logits = as_float32(logits).split(len(images))
-        loss = hinge_discriminator(real_logits, fake_logits)
-        loss.backward()
-    update_weights(state.discriminator, state.discriminator_optimizer, accelerator)
-    return dict(loss_d=loss, real_score=real_logits.mean(), fake_score=fake_logits.mean())
+    network, lines = state.discriminator, []
+    for piece, seen in zip(pieces, images):
+        with weights_fixed(), norms_held(network, piece.start > 0), autocast():
+            logits = network(torch.cat([piece.real, seen]), piece.labels.repeat(2))
+            real_logits, fake_logits = as_float32(logits).split(len(seen))
+            loss = hinge_discriminator(real_logits, fake_logits)
+            add_gradients(loss, piece.share)
+        lines.append(dict(loss_d=loss.detach(), real_score=real_logits.mean().detach(),
+                          fake_score=fake_logits.mean().detach()))
+    update_weights(network, state.discriminator_optimizer, accelerator)
+    return weighted_mean(lines, [piece.share for piece in pieces])
+
+# %% ../../nbs/4_training/07_ldm.ipynb #3c58fde4
+def autoencoder_gradients(
+    state: TrainingState,  # whose autoencoder's gradients grow
+    piece: Batch,          # a micro-batch, or the whole
+    seen: tuple,           # reconstructed images and losses of `reconstruct`, with their gradient
+    config: Config,        # kl_weight, adversarial_weight
+    autocast,              # a function that gives the context of the networks' precision
+) -> dict:                 # name -> scalar tensor
+    "Adds the gradients of the autoencoder's loss."
+    images, parts = seen
+    loss = parts["recon"] + config.kl_weight * parts["kl"]
+    if config.adversarial_weight:
+        network = state.discriminator
+        with frozen(network), weights_fixed(), norms_held(network, piece.start > 0), autocast():
+            parts["loss_g"] = hinge_generator(as_float32(network(images, piece.labels)))
+        loss = loss + config.adversarial_weight * parts["loss_g"]
+    add_gradients(loss, piece.share)
+    return {name: value.detach() for name, value in parts.items()}
 
 # %% ../../nbs/4_training/07_ldm.ipynb #83838188
 def autoencoder_step(
     state: TrainingState,      # changed in place
     batch: Batch,              # this iteration's
     noise: torch.Tensor,       # (B, C, H, W) of the posterior
-    config: Config,            # kl_weight, adversarial_weight
+    config: Config,            # kl_weight, adversarial_weight, micro_batch
     accelerator: Accelerator,  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The autoencoder's update, after the discriminator's where there is an adversarial term."
-    autocast = make_autocast(config, batch.real.device)
-    images, parts = reconstruct(state.generator, batch, noise, autocast)
-    loss = parts["recon"] + config.kl_weight * parts["kl"]
+    autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)
+    shares, noises = [piece.share for piece in pieces], noise.split([len(piece.real) for piece in pieces])
+    def see(piece, noise): return reconstruct(state.generator, piece, noise, autocast)
+    of_discriminator, first = {}, []
     if config.adversarial_weight:
-        parts |= update_discriminator(state, batch, images.detach(), autocast, accelerator)
-        with frozen(state.discriminator), weights_fixed(), autocast():
-            parts["loss_g"] = hinge_generator(as_float32(state.discriminator(images, batch.labels)))
-        loss = loss + config.adversarial_weight * parts["loss_g"]
-    loss.backward()
+        with torch.set_grad_enabled(len(pieces) == 1): first = [see(*both) for both in zip(pieces, noises)]
+        images = [images.detach() for images, _ in first]
+        of_discriminator = update_discriminator(state, pieces, images, autocast, accelerator)
+    if len(pieces) > 1: first = []
+    lines = [autoencoder_gradients(state, piece, first[0] if first else see(piece, own), config, autocast)
+             for piece, own in zip(pieces, noises)]
     update_weights(state.generator, state.generator_optimizer, accelerator)
-    return parts
+    return weighted_mean(lines, shares) | of_discriminator
 
 # %% ../../nbs/4_training/07_ldm.ipynb #8e8ef2d5
 @torch.no_grad()
 def fix_autoencoder(
     state: TrainingState,   # changed in place
-    images: torch.Tensor,   # (B, 3, S, S)
-    noise: torch.Tensor,    # (B, C, H, W)
+    pieces: list,           # a batch in micro-batches
+    noises: list,           # their noise (B, C, H, W)
 ):
     "Takes the averaged autoencoder, and measures the scale of its latents."
-    state.generator.autoencoder.load_state_dict(state.ema.autoencoder.state_dict())
-    state.generator.scale.copy_(state.generator.encode(images, noise)[0].std())
+    generator = state.generator
+    generator.autoencoder.load_state_dict(state.ema.autoencoder.state_dict())
+    latents = [generator.encode(piece.real, noise)[0] for piece, noise in zip(pieces, noises)]
+    generator.scale.copy_(torch.cat(latents).std())
 
 # %% ../../nbs/4_training/07_ldm.ipynb #75b13b79
+def diffusion_gradients(
+    generator: LatentDiffusion,  # whose UNet's gradients grow
+    piece: Batch,                # a micro-batch, or the whole
+    numbers: tuple,              # from `sample_noise`, of these images
+    autocast,                    # a function that gives the context of the network's precision
+) -> dict:                       # name -> scalar tensor
+    "Adds the gradients of the mean squared error of the velocity that the UNet predicts."
+    posterior_noise, noise, steps, dropped = numbers
+    with torch.no_grad(), autocast():
+        clean = as_float32(generator.encode(piece.real, posterior_noise)[0]) / generator.scale
+    noised, velocity = add_noise(clean, noise, steps)
+    labels = piece.labels.masked_fill(dropped, generator.no_class)
+    with autocast(): predicted = as_float32(generator.unet(noised, steps, labels).sample)
+    loss = F.mse_loss(predicted, velocity)
+    add_gradients(loss, piece.share)
+    return dict(denoise=loss.detach())
+
+# %% ../../nbs/4_training/07_ldm.ipynb #8c7d2aff
 def diffusion_step(
     state: TrainingState,      # changed in place
     batch: Batch,              # this iteration's
     numbers: tuple,            # from `sample_noise`
-    config: Config,            # precision
+    config: Config,            # precision, micro_batch
     accelerator: Accelerator,  # the processes
 ) -> dict:                     # name -> scalar tensor
-    "The UNet's update: the mean squared error of the velocity that it predicts."
-    generator, (posterior_noise, noise, steps, dropped) = state.generator, numbers
-    autocast = make_autocast(config, batch.real.device)
-    if not generator.scale: fix_autoencoder(state, batch.real, posterior_noise)
-    with torch.no_grad(), autocast():
-        clean = as_float32(generator.encode(batch.real, posterior_noise)[0]) / generator.scale
-    noised, velocity = add_noise(clean, noise, steps)
-    labels = batch.labels.masked_fill(dropped, generator.no_class)
-    with autocast(): predicted = as_float32(generator.unet(noised, steps, labels).sample)
-    loss = F.mse_loss(predicted, velocity)
-    loss.backward()
+    "The UNet's update."
+    generator, pieces = state.generator, micro_batches(batch, config)
+    autocast, sizes = make_autocast(config, batch.real.device), [len(piece.real) for piece in pieces]
+    own = list(zip(*(x.split(sizes) for x in numbers)))
+    if not generator.scale: fix_autoencoder(state, pieces, [noise for noise, *_ in own])
+    lines = [diffusion_gradients(generator, *both, autocast) for both in zip(pieces, own)]
     update_weights(generator, state.generator_optimizer, accelerator)
-    return dict(denoise=loss)
+    return weighted_mean(lines, [piece.share for piece in pieces])
 
 # %% ../../nbs/4_training/07_ldm.ipynb #2abdcfad
 def training_step(

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+# %% ../../nbs/4_training/14_loop.ipynb #7028968a
 from ..core.config import Config, InputError, config_to_json, run_folder
 from ..core.files import remove_parts, replacing
 from ..core.locks import lock_folder

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['lazy_r1_factor', 'parameter_groups', 'make_adam', 'TrainingState', 'restore', 'budget', 'learning_rate_factor',
            'set_learning_rates', 'make_accelerator', 'make_autocast', 'as_float32', 'frozen', 'average_gradients',
-           'update_weights', 'update_average', 'ema_decay']
+           'update_weights', 'add_gradients', 'weighted_mean', 'update_average', 'ema_decay']
 
 # %% ../../nbs/4_training/02_state.ipynb #5937ad70
 import copy
@@ -168,6 +168,22 @@ def update_weights(
     average_gradients(network, accelerator)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+# %% ../../nbs/4_training/02_state.ipynb #b9bd11a0
+def add_gradients(
+    loss: torch.Tensor,  # scalar, the mean over a micro-batch
+    share: float,        # of the images; 1: all
+):
+    "Adds a micro-batch's part to the gradients of the whole batch."
+    loss.backward(None if share == 1 else torch.full_like(loss, share))
+
+def weighted_mean(
+    lines: list,   # a dict for each micro-batch: name -> scalar tensor
+    shares: list,  # of the images
+) -> dict:         # name -> scalar tensor, of the whole batch
+    "The losses of a batch from those of its micro-batches."
+    if len(lines) == 1: return lines[0]
+    return {name: sum(share * line[name] for line, share in zip(lines, shares)) for name in lines[0]}
 
 # %% ../../nbs/4_training/02_state.ipynb #1b5bfe7b
 @torch.no_grad()

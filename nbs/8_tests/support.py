@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +20,31 @@ import torch
 from PIL import Image
 
 from cellgan.core.config import project_root
+from warm import WarmServer
 
 ENVIRONMENT = dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONPATH=str(project_root()))
 
 
+@lru_cache
+def warm_server():
+    "One for all pages that this process tests; it ends with the process."
+    return WarmServer(os.environ | ENVIRONMENT)
+
+
 class Project:
-    "A temporary project folder, with the notebooks of the real one and outputs of its own."
+    """A temporary project folder, with the notebooks of the real one and outputs of its own.
+
+    Of each workflow notebook, one page starts the first run as a user types it, with a kernel of its own. All other
+    runs are the same programs in processes that have their imports done (`warm.py`).
+    """
 
     def __init__(
         self,
-        *notebooks: str,  # to copy into it, where a test changes them; without any, the real folder is linked
+        *notebooks: str,    # to copy into it, where a test changes them; without any, the real folder is linked
+        typed: tuple = (),  # notebooks whose first run is started as a user types it
     ):
         self.root, self.home = project_root(), Path(tempfile.mkdtemp())
+        self.typed, self.lock = set(typed), threading.Lock()
         shutil.copy(self.root / "settings.ini", self.home)
         shutil.copytree(self.root / "outputs" / "reference" / "paper", self.home / "outputs" / "reference" / "paper")
         if notebooks:
@@ -44,14 +59,29 @@ class Project:
 
     def command(self, notebook, output, **parameters):
         "The command line of a user who is in the project's folder."
-        words = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-        return [sys.executable, "-m", "papermill", f"nbs/{notebook}.ipynb", f"outputs/{output}.ipynb", *words]
+        given = [text for name, value in parameters.items() for text in ("-p", name, str(value))]
+        return [sys.executable, "-m", "papermill", f"nbs/{notebook}.ipynb", f"outputs/{output}.ipynb", *given]
 
     def papermill(self, notebook, output, **parameters):
         "Runs a notebook; returns the exit status and all that was printed."
-        command = self.command(notebook, output, **parameters)
+        python, _, module, *arguments = self.command(notebook, output, **parameters)
+        status, printed = self.start(notebook)(module, arguments)
+        return status, re.sub(r"\x1b\[[0-9;]*m", "", printed)
+
+    def start(self, notebook):
+        "How this run of the notebook is started: a function of a module and its arguments, as `run_typed`."
+        with self.lock:
+            if notebook in self.typed:
+                self.typed.remove(notebook)
+                return self.run_typed
+            server = warm_server()
+        return lambda module, arguments: server.run(module, arguments, self.home)
+
+    def run_typed(self, module, arguments):
+        "Runs `python -m module arguments`; returns the exit status and all that was printed."
+        command = [sys.executable, "-m", module, *arguments]
         done = subprocess.run(command, cwd=self.home, capture_output=True, text=True, env=os.environ | ENVIRONMENT)
-        return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+        return done.returncode, done.stdout + done.stderr
 
     def succeed(self, notebook, output, **parameters):
         "Runs a notebook that must end well; returns the folder of its output."
