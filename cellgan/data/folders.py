@@ -52,6 +52,7 @@ def mask_owner(
     near = (file.parent.parent, *(folder for folder in folders.get(stem, ()) if folder != file.parent))
     return next((images[folder, stem] for folder in near if (folder, stem) in images), file)
 
+# %% ../../nbs/2_data/06_folders.ipynb #3db57ba1
 def split_masks(
     files: list,  # images
 ) -> tuple:       # images, and a dict image -> mask

@@ -106,6 +106,7 @@ def grid_positions(
     grid = F.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
     return torch.cat([positions[:, :1], grid.flatten(2).mT], 1)
 
+# %% ../../nbs/5_evaluation/05_extractors.ipynb #4f5baf2a
 def dinov2_network(
     weights: dict,  # DINOv2's
     heads: int = 6, # of the attention
