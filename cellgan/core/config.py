@@ -9,6 +9,7 @@ __all__ = ['BETHESDA', 'RESERVED', 'PRESETS', 'BASELINES', 'ADDED', 'is_class_na
 
 # %% ../../nbs/1_core/02_config.ipynb #68703529
 import json, re
+import cellgan
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from .parameters import InputError, check_value, nearest_hint, optional_names, read_parameters
@@ -41,12 +42,12 @@ def check_class_names(
 
 # %% ../../nbs/1_core/02_config.ipynb #005d0464
 def project_root() -> Path:
-    "The nearest folder at or above the current one with our `settings.ini`; without one, the folder of the package."
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    "The nearest clone at or above the current folder, or else that of the package; the current folder without any."
+    here, package = Path.cwd(), Path(cellgan.__file__).resolve().parents[1]
+    for folder in (here, *here.parents, package):
         settings = folder/"settings.ini"
         if settings.is_file() and re.search(r"^lib_name\s*=\s*cellgan\s*$", settings.read_text(), re.M): return folder
-    return Path(__file__).resolve().parents[2]
+    return here  # an installed package: nothing is written beside it
 
 def run_folder(
     run: str,  # name of a run, such as "demo"

@@ -11,7 +11,6 @@ __all__ = ['orthogonal_penalty', 'initialise', 'make_generator', 'make_discrimin
 import copy
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from ..core.config import Config
@@ -92,7 +91,7 @@ def update_discriminator(
     fake: torch.Tensor,        # (B, 3, S, S) generated images of the whole batch, augmented, without gradient
     config: Config,            # augment, class_contrast
     autocast,                  # a function that gives the context of the networks' precision
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The discriminator's update."
     network, lines = state.discriminator, []
@@ -144,7 +143,7 @@ def update_generator(
     pieces: list,              # the batch in micro-batches
     config: Config,            # orthogonal_weight
     autocast,                  # a function that gives the context of the networks' precision
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The generator's update, and the average's."
     if len(pieces) > 1: parts = generator_gradients(state, fake, pieces, config, autocast)
@@ -178,7 +177,7 @@ def training_step(
     state: TrainingState,      # networks and optimizers, changed in place
     batch: Batch,              # this iteration's
     config: Config,            # augment, class_contrast, discriminator_steps, orthogonal_weight, ema, micro_batch
-    accelerator: Accelerator,  # device and processes
+    accelerator: "Accelerator",  # device and processes
 ) -> dict:                     # name -> scalar tensor on the device
     "One iteration: an update of the discriminator, and at times one of the generator and of the average."
     autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)

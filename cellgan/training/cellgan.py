@@ -10,7 +10,6 @@ __all__ = ['reconstructed_images', 'judge_and_reconstruct', 'discriminator_loss'
 import math
 
 import torch
-from accelerate import Accelerator
 
 from ..core.config import Config
 from ..model.diffaug import diff_augment
@@ -128,7 +127,7 @@ def update_discriminator(
     fakes: list,               # their generated images (B, 3, S, S), augmented, without gradient
     config: Config,            # its settings
     autocast,                  # a function that gives the context of the networks' precision
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The discriminator's update, and the one of lazy R1 when it is due."
     network, shares = state.discriminator, [piece.share for piece in pieces]
@@ -160,7 +159,7 @@ def update_generator(
     fakes: list,               # their images (B, 3, S, S), augmented, with their gradient; []: to be drawn
     config: Config,            # its settings
     autocast,                  # a function that gives the context of the networks' precision
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The generator's update."
     generator, discriminator, lines = state.generator, state.discriminator, []
@@ -181,7 +180,7 @@ def training_step(
     state: TrainingState,      # networks and optimizers, changed in place
     batch: Batch,              # this iteration's
     config: Config,            # its settings
-    accelerator: Accelerator,  # device and processes
+    accelerator: "Accelerator",  # device and processes
 ) -> dict:                     # name -> scalar tensor on the device
     "One iteration: the discriminator's update, then the generator's, then the average (paper, section 2.2)."
     autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)

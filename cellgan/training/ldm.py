@@ -10,7 +10,6 @@ __all__ = ['make_generator', 'make_discriminator', 'in_first_stage', 'sample_noi
 # %% ../../nbs/4_training/07_ldm.ipynb #16619e09
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 
 from ..core.config import Config
 from ..data.batches import keyed_generator
@@ -84,7 +83,7 @@ def update_discriminator(
     pieces: list,              # the batch in micro-batches
     images: list,              # their reconstructed images (B, 3, S, S), without gradient
     autocast,                  # a function that gives the context of the networks' precision
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The discriminator's update: real images against reconstructed ones."
     network, lines = state.discriminator, []
@@ -124,7 +123,7 @@ def autoencoder_step(
     batch: Batch,              # this iteration's
     noise: torch.Tensor,       # (B, C, H, W) of the posterior
     config: Config,            # kl_weight, adversarial_weight, micro_batch
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The autoencoder's update, after the discriminator's where there is an adversarial term."
     autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)
@@ -178,7 +177,7 @@ def diffusion_step(
     batch: Batch,              # this iteration's
     numbers: tuple,            # from `sample_noise`
     config: Config,            # precision, micro_batch
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The UNet's update."
     generator, pieces = state.generator, micro_batches(batch, config)
@@ -194,7 +193,7 @@ def training_step(
     state: TrainingState,      # networks and optimizers, changed in place
     batch: Batch,              # this iteration's
     config: Config,            # its settings
-    accelerator: Accelerator,  # device and processes
+    accelerator: "Accelerator",  # device and processes
 ) -> dict:                     # name -> scalar tensor on the device
     "One iteration of the stage that the run is in."
     numbers = sample_noise(batch, state.generator.shape, config, state.iteration)

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from accelerate import Accelerator
 
 from ..core.config import Config
 from ..core.machine import device_of
@@ -121,9 +120,10 @@ def set_learning_rates(
 # %% ../../nbs/4_training/02_state.ipynb #062d7b34
 def make_accelerator(
     config: Config,  # device
-) -> Accelerator:    # device and processes
+) -> "Accelerator":  # device and processes
     "The device and the processes that a `Config` asks for; raises `InputError` for a device that is not there."
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    from accelerate import Accelerator  # training needs it, sampling does not
     return Accelerator(cpu=device_of(config.device) == "cpu")
 
 def make_autocast(
@@ -150,7 +150,7 @@ def frozen(network: torch.nn.Module):
 # %% ../../nbs/4_training/02_state.ipynb #265832b4
 def average_gradients(
     network: torch.nn.Module,  # whose gradients are changed in place
-    accelerator: Accelerator,  # the processes
+    accelerator: "Accelerator",  # the processes
 ):
     "Makes every process's gradients the mean over processes."
     if accelerator.num_processes == 1: return
@@ -162,7 +162,7 @@ def average_gradients(
 def update_weights(
     network: torch.nn.Module,          # changed in place
     optimizer: torch.optim.Optimizer,  # of the network's parameters
-    accelerator: Accelerator,          # the processes
+    accelerator: "Accelerator",        # the processes
 ):
     "Averages the gradients over processes, applies them, and clears them."
     average_gradients(network, accelerator)
