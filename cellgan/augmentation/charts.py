@@ -115,7 +115,7 @@ def recall_figure(
         ax.bar(places, [v.mean() for v in own], width, yerr=[v.std() for v in own], color=colour, label=name,
                error_kw=dict(lw=0.8))
     ax.set(xticks=range(len(pairs)), xticklabels=arm_labels(pairs), ylabel="recall (%)", ylim=(0, 105))
-    ax.legend(fontsize=7, ncols=len(classes), loc="lower center", bbox_to_anchor=(0.5, 1))
+    fig.legend(*ax.get_legend_handles_labels(), fontsize=7, loc="outside right upper")
     plt.close(fig)  # shown once, as the value of the cell
     return fig
 

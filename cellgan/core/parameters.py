@@ -79,7 +79,7 @@ TEXT_RULES = {
     "run": Pattern(rf"{NAME}(/{NAME}){{0,5}}", FOLDER_NAME + "; '/' between folders"),
     "partition": Pattern(NAME, FOLDER_NAME),
     "device": Pattern(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:N or mps"),
-    **dict.fromkeys(("data", "generator", "out", "weights", "counts"), PLAIN_TEXT),
+    **dict.fromkeys(("data", "generator", "out", "weights", "counts", "class_order"), PLAIN_TEXT),
     **dict.fromkeys(("models", "classifiers", "arms", "selections", "ratios"), PLAIN_TEXT),
 }
 

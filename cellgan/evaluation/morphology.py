@@ -14,7 +14,7 @@ from scipy import ndimage as ndi
 from scipy.stats import wasserstein_distance
 from skimage import filters, measure, morphology, segmentation
 
-from ..core.plotting import class_colours
+from ..core.plotting import class_colours, name_classes
 from ..core.progress import ProgressBar
 from ..data.anatomy import FIELD_OF_VIEW, NORMAL_NUCLEUS
 
@@ -181,13 +181,14 @@ def morphology_figure(
     import seaborn as sns
 
     named = measures(um_per_px)
-    fig, axes = plt.subplots(1, len(named), figsize=(3.3 * len(named), 2.7), layout="constrained")
+    size = len(named) * max(3.3, 0.8 + 0.27 * len(classes)), 2.4 + 0.06 * max(map(len, classes))
+    fig, axes = plt.subplots(1, len(named), figsize=size, layout="constrained")
     style = dict(order=list(classes), hue_order=["real", "synthetic"], split=True, cut=0, inner="quart", linewidth=.7,
                  density_norm="width", palette=["#c9ced6", "#2a9d8f"])
     for ax, (name, title) in zip(axes, named.items()):
         sns.violinplot(both, x="class", y=name, hue="origin", ax=ax, legend=ax is axes[0], **style)
         colour_violins(ax, classes)
         ax.set(xlabel="", ylabel=title)
-        ax.tick_params(axis="x", rotation=30, labelsize=8)
+        name_classes(ax, classes)
     plt.close(fig)  # shown once, as the value of the cell
     return fig

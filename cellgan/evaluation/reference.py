@@ -17,7 +17,7 @@ from ..core.versions import result_key, source_version
 from ..data.cache import cached
 from ..data.folds import make_folds
 from ..data.patches import load_patches
-from ..data.store import Patches, image_hashes, make_patches
+from ..data.store import Patches, image_hashes, make_patches, reordered
 from ..data.phantom import Phantom, render
 from .judge import ThreeSides, split_around, split_three
 
@@ -76,6 +76,7 @@ def real_data(
         patches = unseen_phantom(phantom_patches, size, seed, progress)
         return RealData(patches, split_three(patches, split, seed), "no")
     patches = load_patches(data, size, field_of_view=config.field_of_view, progress=progress)
+    patches = reordered(patches, config.class_order)
     seen = seen_mask(patches, config, data == config.data, trained_on)
     around = split_around(patches, seen, seed=seed) if seen.any() else None
     if around and len(around.reference): return RealData(patches, around, "no")

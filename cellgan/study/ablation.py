@@ -9,6 +9,7 @@ __all__ = ['MODELS', 'SHARED', 'ablation_runs', 'beside_table2', 'draw_models', 
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from ..core.plotting import legend_columns
 from .results import draw_grid, errorbars, first_synthesizer
 
 # %% ../../nbs/7_study/05_ablation.ipynb #827b1aea
@@ -85,6 +86,7 @@ def ablation_figure(
     draw_models(above.subplots(1, len(MODELS)), study, classes)
     axes = below.subplots(1, 2)
     draw_scores(axes, table, real, classes, distance)
-    below.legend(*axes[0].get_legend_handles_labels(), fontsize=8, ncols=len(classes) + 2, loc="outside lower center")
+    handles, names = axes[0].get_legend_handles_labels()
+    below.legend(handles, names, fontsize=8, ncols=legend_columns(names, 11), loc="outside lower center")
     plt.close(fig)  # shown once, as the value of the cell
     return fig

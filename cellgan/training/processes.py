@@ -92,7 +92,7 @@ def launch(
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-    arguments = [f"{name}={value}" for name, value in asdict(config).items()] + ["progress=False"]
+    arguments = [f"{name}={value!r}" for name, value in asdict(config).items()] + ["progress=False"]
     plan = LaunchConfig(1, 1, config.processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d",
                         rdzv_endpoint="localhost:0", max_restarts=0)
     with handlers_restored(), logged_progress(config):
