@@ -139,6 +139,7 @@ class RunSettings:
     processes: int = 1               # processes that train.ipynb starts; torchrun and accelerate bring their own number
     seed: int = 0                    # of weights, sampling and noise
     resume: bool = True              # continue from the run's checkpoint where there is one
+    class_order: str = ""            # all class names, in their order, with commas; "": Bethesda's, then by alphabet
 
 # %% ../../nbs/1_core/02_config.ipynb #21242d48
 @dataclass(frozen=True)
@@ -239,8 +240,9 @@ def notebook_config(
     return make_config(given.pop("preset", "demo"), **given)
 
 # %% ../../nbs/1_core/02_config.ipynb #8882df8e
+# settings that came after the first files were written
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
-         "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents")  # after the first files were written
+         "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order")
 
 def config_to_json(
     config: Config,
