@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from ..core.config import Config, InputError, config_to_json, run_folder
 from ..core.files import remove_parts, replacing
 from ..core.locks import lock_folder
-from ..core.machine import device_of, keep_memory
+from ..core.machine import device_of
 from ..core.progress import ProgressBar
 from ..data.batches import BatchSampler, save_grid
 from ..data.folds import write_image_list
@@ -30,6 +30,7 @@ from ..model.compiled import compile_networks
 from .batch import Batch, sample_batch
 from .checkpoint import BackgroundWriter, keep_generator, resume_state, save_checkpoint
 from .flops import count_flops
+from .memory import prepare_memory
 from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics
 from .models import make_state, model_of, sample_grid
 from .state import TrainingState, budget, make_accelerator, set_learning_rates
@@ -270,7 +271,7 @@ def train(
     accelerator, folder = make_accelerator(config), run_folder(config.run)
     device = accelerator.device if accelerator.num_processes > 1 else device_of(config.device)  # each its own GPU
     check_run(config, patches, accelerator.num_processes)
-    if accelerator.device.type == "cpu": keep_memory()
+    prepare_memory(config, accelerator, device, len(patches.classes))
     patches = patches.to(device)
     state = make_state(config, len(patches.classes), device)
     with lock_folder(folder) if accelerator.is_main_process else nullcontext():
