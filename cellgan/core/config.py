@@ -202,13 +202,15 @@ _ldm = dict(
 _ldm_demo = _ldm | dict(
     width=32, autoencoder_width=8, iterations=7500, batch_size=8, generator_lr=1e-3, discriminator_lr=3e-4,
     autoencoder_share=0.25, adversarial_weight=0.0, guidance=2.0, ema_decay=0.998, ema_start=100, solver_steps=8)
+_in_16, _in_4 = dict(micro_batch=16), dict(micro_batch=4)  # so that 256x256 takes less than 22 GiB
 _without_ours = dict(  # what the real preset changes in CellGAN's own networks and optimizers
     init="he", discriminator_spectral_norm=True, antialias=False, minibatch_std=0, equalized_lr=False, beta2=0.999,
     ema_kimg=0.0, compile=False)
 BASELINES = {
-    "biggan": dict(paper=_biggan, fast=_biggan | dict(compile=False), demo=_biggan_demo,
+    "biggan": dict(paper=_biggan | _in_16, fast=_biggan | _in_16 | dict(compile=False), demo=_biggan_demo,
                    real=_biggan_demo | _without_ours),
-    "ldm": dict(paper=_ldm, fast=_ldm | dict(compile=False), demo=_ldm_demo, real=_ldm_demo | _without_ours),
+    "ldm": dict(paper=_ldm | _in_4, fast=_ldm | _in_4 | dict(compile=False), demo=_ldm_demo,
+                real=_ldm_demo | _without_ours),
 }
 
 # %% ../../nbs/1_core/02_config.ipynb #9aaaa71c
