@@ -129,7 +129,7 @@ def lay_out(source):
     copy_files(source)
     found = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
     notebooks = [path for path in found if path.stem != "index" and path.name[0] != "_"]
-    documents = [*(ROOT / name for name in DOCUMENTS), *sorted((ROOT / "outputs" / "reference").rglob("README.md"))]
+    documents = [*(ROOT / name for name in DOCUMENTS), *sorted((ROOT / "outputs" / "reference").rglob("*.md"))]
     for path in notebooks:
         copy_notebook(path, source)
     for path in documents:
