@@ -96,7 +96,13 @@ def trained(path, field):
     return float(json.loads((REFERENCE / path).read_text().splitlines()[-1])[field])
 
 
-NAMES = dict(measured=measured, audited=audited, trained=trained, spread_of=spread_of, table=table, rows=rows, number=number, percent=percent, points=points, decimal=decimal)
+def percent_of(path, column, **where):
+    "Mean, lowest and highest of a column of shares, in per cent."
+    shares = 100 * rows(path, **where)[column]
+    return f"{shares.mean():.0f}% ({shares.min():.0f} to {shares.max():.0f})"
+
+
+NAMES = dict(percent_of=percent_of, measured=measured, audited=audited, trained=trained, spread_of=spread_of, table=table, rows=rows, number=number, percent=percent, points=points, decimal=decimal)
 
 
 def check_text(text, write=False):
