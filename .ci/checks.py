@@ -96,6 +96,7 @@ def settings_agree():
     def pins(lines):
         return {f"{requirement.name}{requirement.specifier}" for requirement in map(Requirement, lines)}
 
+    folders = {f"cellgan.{file.parent.name}" for file in (ROOT / "cellgan").glob("*/__init__.py")}
     docs_pins = pins(project["dependency-groups"]["docs"])
     uv_pins = pins(project["project"]["dependencies"] + project["dependency-groups"]["dev"])
     conda_pins = pins(line for line in pip_section if line != "-e .")
@@ -107,6 +108,7 @@ def settings_agree():
         "settings.ini and pyproject.toml: name": (settings["lib_name"], project["project"]["name"]),
         "settings.ini and pyproject.toml: minimum of Python": (f">={settings['min_python']}" in map(str, requires_python), True),
         "settings.ini and cellgan/__init__.py: version": (settings["version"], cellgan.__version__),
+        "pyproject.toml: packages of the wheel": (sorted({"cellgan", "cellgan.project"} | folders), sorted(project["tool"]["setuptools"]["packages"])),
         "packages without a pin": ([pin for pin in uv_pins | docs_pins if "==" not in pin], []),
     }
     return "\n".join(f"{what}: {left} against {right}" for what, (left, right) in compared.items() if left != right)

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['BETHESDA', 'RESERVED', 'PRESETS', 'BASELINES', 'ADDED', 'is_class_name', 'check_class_names', 'project_root',
-           'run_folder', 'NetworkSettings', 'BudgetSettings', 'LossSettings', 'DiffusionSettings', 'RunSettings',
-           'Config', 'check', 'check_model', 'make_config', 'notebook_config', 'config_to_json', 'config_from_json']
+           'project_file', 'run_folder', 'NetworkSettings', 'BudgetSettings', 'LossSettings', 'DiffusionSettings',
+           'RunSettings', 'Config', 'check', 'check_model', 'make_config', 'notebook_config', 'config_to_json',
+           'config_from_json']
 
 # %% ../../nbs/1_core/02_config.ipynb #68703529
 import json, re
@@ -48,6 +49,14 @@ def project_root() -> Path:
         settings = folder/"settings.ini"
         if settings.is_file() and re.search(r"^lib_name\s*=\s*cellgan\s*$", settings.read_text(), re.M): return folder
     return here  # an installed package: nothing is written beside it
+
+def project_file(
+    path: str,  # relative to the project's root, such as "nbs/train.ipynb"
+) -> Path:      # to read only; pyproject.toml lists what there is outside of a clone
+    "A file of the project as it came with the package: the clone's, or the copy that an installed package carries."
+    package = Path(cellgan.__file__).resolve().parent
+    carried = package/"project"
+    return (carried if carried.is_dir() else package.parent)/path
 
 def run_folder(
     run: str,  # name of a run, such as "demo"

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['TYPE_HINTS', 'NAME', 'FOLDER_NAME', 'PLAIN_TEXT', 'TEXT_RULES', 'CHOICE_RULES', 'COUNT_RULES', 'NUMBER_RULES',
            'RULES', 'InputError', 'check_type', 'short', 'Range', 'Choice', 'Pattern', 'check_value', 'cells_of',
-           'injected_names', 'optional_names', 'nearest_hint', 'given_values', 'read_parameters', 'notebook_parameters']
+           'injected_names', 'optional_names', 'nearest_hint', 'given_values', 'read_parameters', 'check_parameters',
+           'notebook_parameters']
 
 # %% ../../nbs/1_core/01_parameters.ipynb #52010928
 import ast, difflib, math, re
@@ -205,11 +206,19 @@ def read_parameters(
     optional: set,    # parameters that may be None
 ) -> dict:            # parameter -> value, or None
     "The notebook's parameters; raises `InputError` for one that is unknown, of another type or against its rule."
-    given = given_values(namespace)
+    return check_parameters(given_values(namespace), types, optional, "this notebook")
+
+def check_parameters(
+    given: dict,    # parameter -> value
+    types: dict,    # parameter -> bool, int, float or str
+    optional: set,  # parameters that may be None
+    whose: str,     # "this notebook", for the message
+) -> dict:          # parameter -> value, or None
+    "The values, whole numbers as floats where one is expected; raises `InputError` for the first that cannot be used."
     for name, value in given.items():
         if name not in types:
             hint = nearest_hint(name, types)
-            raise InputError(f"{name[:80]} is not a parameter of this notebook{hint}: it takes {', '.join(types)}")
+            raise InputError(f"{name[:80]} is not a parameter of {whose}{hint}: it takes {', '.join(types)}")
         if value is None and name not in optional: raise InputError(f"{name} is None: give it a value")
     return {name: value if value is None else check_value(name, value, types[name]) for name, value in given.items()}
 

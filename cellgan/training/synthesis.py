@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..core.config import Config, InputError, check_class_names, config_from_json, project_root, run_folder
+from ..core.config import Config, InputError, check_class_names, config_from_json, project_file, run_folder
 from ..core.files import check_finite_tensors, file_sha256, load_tensors, read_header
 from ..data.batches import keyed_generator, to_uint8
 from ..model.compiled import compile_forward
@@ -116,7 +116,7 @@ def load_synthesizer(
     return Synthesizer(network, classes, config.image_size, config, file_sha256(path))
 
 # %% ../../nbs/4_training/16_synthesis.ipynb #9e6e0002
-KEPT_GENERATOR = project_root()/"outputs"/"reference"/"cric-128"/"generator.safetensors"
+KEPT_GENERATOR = project_file("outputs/reference/cric-128/generator.safetensors")
 
 def generator_of(
     run: str | None,        # name of a run
