@@ -23,11 +23,11 @@ from ..core.progress import ProgressBar
 from ..core.config import BETHESDA, Config, InputError
 from ..core.machine import memory_bytes
 from ..core.versions import result_key, source_version
-from .cache import cached, content_hash
+from .cache import cached
 from .entries import Scan, counted, order_classes, reasons
 from .layouts import find_data, scan, split_reading
 from .phantom import Phantom, render
-from .reading import OUTSIDE, read_file
+from .reading import OUTSIDE, content_hash, read_file
 from .report import find_duplicates
 from .store import Patches, make_patches
 
