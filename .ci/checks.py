@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from figures import quoted_figures_are_those_of_their_files
 from house import CHECKS as HOUSE_CHECKS
 from render_readme import LINK, ROOT, render
+from wheel import failures
 
 NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 MAX_NOTEBOOK_BYTES = 1_000_000
@@ -98,7 +99,9 @@ def settings_agree():
 
     folders = {f"cellgan.{file.parent.name}" for file in (ROOT / "cellgan").glob("*/__init__.py")}
     docs_pins = pins(project["dependency-groups"]["docs"])
-    uv_pins = pins(project["project"]["dependencies"] + project["dependency-groups"]["dev"])
+    extras = sum(project["project"]["optional-dependencies"].values(), [])
+    everything = project["project"]["dependencies"] + extras + project["dependency-groups"]["dev"]
+    uv_pins = pins(line for line in everything if Requirement(line).name != project["project"]["name"])
     conda_pins = pins(line for line in pip_section if line != "-e .")
     requires_python = Requirement("python" + project["project"]["requires-python"]).specifier
     compared = {
@@ -133,6 +136,10 @@ def site_builds():
     return (built.stdout + built.stderr)[-4000:] if built.returncode else ""
 
 
+def wheel_works_outside_a_clone():
+    return "\n".join(failures())
+
+
 def notebooks_are_small():
     large = [f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in NOTEBOOKS if path.stat().st_size > MAX_NOTEBOOK_BYTES]
     return f"over {MAX_NOTEBOOK_BYTES / 1e6:.0f} MB: {', '.join(large)}" if large else ""
@@ -151,6 +158,7 @@ CHECKS = [
     settings_agree,
     workflow_notebooks_have_parameters,
     site_builds,
+    wheel_works_outside_a_clone,
     notebooks_are_small,
     no_lock_file_in_git,
     quoted_figures_are_those_of_their_files,

@@ -17,7 +17,9 @@ NAMES = {
 def __getattr__(name):
     if name not in NAMES: raise AttributeError(f"module 'cellgan' has no attribute {name!r}")
     from importlib import import_module
-    return getattr(import_module(NAMES[name]), name)
+    from .core.extras import not_installed
+    try: return getattr(import_module(NAMES[name]), name)
+    except ModuleNotFoundError as error: raise not_installed(error) from None
 
 
 def __dir__():

@@ -202,6 +202,7 @@ def given_values(
     names = {name for name, value in namespace.items() if isinstance(value, plain) and name[0] != "_"} - {"In", "Out"}
     return {name: value for name, value in namespace.items() if name in names | injected_names(namespace)}
 
+# %% ../../nbs/1_core/01_parameters.ipynb #e1f0283b
 def read_parameters(
     namespace: dict,  # a notebook's `globals()`
     types: dict,      # parameter -> bool, int, float or str

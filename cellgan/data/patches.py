@@ -24,12 +24,12 @@ from ..core.progress import ProgressBar
 from ..core.config import BETHESDA, Config, InputError
 from ..core.machine import memory_bytes
 from ..core.versions import result_key, source_version
-from .cache import cached, content_hash
+from .cache import cached
 from .entries import Scan, counted, order_classes, reasons
 from .anatomy import FIELD_OF_VIEW
 from .layouts import find_data, scan, split_reading
 from .phantom import Phantom, render
-from .reading import OUTSIDE, View, read_file, side_of
+from .reading import OUTSIDE, View, content_hash, read_file, side_of
 from .report import find_duplicates
 from .store import Patches, make_patches, reordered
 

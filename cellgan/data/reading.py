@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODES', 'DECODED', 'LARGEST_FILE', 'BYTES_PER_PIXEL', 'FORMATS', 'OUTSIDE', 'Unusable', 'grey_to_8_bit', 'to_rgb',
-           'Budget', 'check_image_file', 'open_image', 'decode', 'open_rgb', 'View', 'side_of', 'cut', 'Reading',
-           'make_patch', 'read_file']
+           'Budget', 'check_image_file', 'open_image', 'content_hash', 'decode', 'open_rgb', 'View', 'side_of', 'cut',
+           'Reading', 'make_patch', 'read_file']
 
 # %% ../../nbs/2_data/09_reading.ipynb #875cb43c
 import hashlib
@@ -102,6 +102,19 @@ def open_image(
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photograph and its thumbnails
         raise Unusable("it holds several pictures, frames or pages: save the one that is meant")
     return image
+
+# %% ../../nbs/2_data/09_reading.ipynb #hash0002
+def content_hash(
+    path: Path,
+) -> str:  # hexadecimal; where the file cannot be read, the system's reason
+    "Hash of a file's bytes; of what is no regular file, or larger than anything that is read here, only its kind."
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode): return "not a regular file"
+        if status.st_size > LARGEST_FILE: return f"{status.st_size} bytes"
+        with open(path, "rb") as file: return hashlib.file_digest(file, "blake2b").hexdigest()
+    except OSError as error: return str(error.strerror)
+    except ValueError: return "not a path"  # a NUL in its name
 
 # %% ../../nbs/2_data/09_reading.ipynb #72f663ae
 def decode(

@@ -8,11 +8,11 @@ __all__ = ['COMMANDS', 'train', 'generate', 'evaluate', 'report', 'parameters_of
 # %% ../../nbs/7_study/08_commands.ipynb #03f5463f
 import inspect, sys
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
-from ..core.commands import (Parameter, comments_in, help_text, not_installed, parameters_in_notebook,
-                                   parameters_of_function, values_of)
+from ..core.commands import (Parameter, comments_in, help_text, parameters_in_notebook, parameters_of_function,
+                                   values_of)
 from ..core.config import Config, InputError, make_config, run_folder
+from ..core.extras import not_installed
 
 # %% ../../nbs/7_study/08_commands.ipynb #7e9f1cc6
 def train(
@@ -44,9 +44,9 @@ def generate(run, generator, out, per_class, counts, seed, overwrite, device, co
 # %% ../../nbs/7_study/08_commands.ipynb #5d7db713
 def evaluate(run, generator, data, per_class, extractor, weights, reference, split, patches, device, seed) -> str:
     "Compares generated cells with real ones, and looks for copies among them."
+    from cellgan.evaluation.extractors import check_extractor  # first: where it fails, its extra has all the others
     from cellgan.core.machine import device_of
     from cellgan.evaluation.answer import evaluate_generator, write_fidelity
-    from cellgan.evaluation.extractors import check_extractor
     from cellgan.evaluation.generated import generated_patches
     check_extractor(extractor, weights)
     folder, device = run_folder(run), device_of(device)
@@ -59,12 +59,13 @@ def evaluate(run, generator, data, per_class, extractor, weights, reference, spl
 
 # %% ../../nbs/7_study/08_commands.ipynb #86581eab
 def report(
-    data: str,                                  # "phantom", a folder (with #reading if need be), or a cells.csv
+    data: str,                                  # a folder (with #reading if need be), or a cells.csv
     image_size: int = Config.image_size,        # pixels a side of the patches
     field_of_view: int = Config.field_of_view,  # CRIC: pixels a side that are cut around a nucleus, then resized
     out: str = None,                            # a cells.csv to write, with one row per cell
 ) -> str:
     "What a data set holds, and what would be left out and why; trains nothing."
+    import pandas  # the report's table; it should not be missing after everything was read
     from cellgan.data.layouts import find_data, scan, split_reading
     from cellgan.data.manifest import write_cells
     from cellgan.data.patches import load_patches
@@ -119,7 +120,4 @@ def main(
     try: print(run_command(arguments[0], arguments[1:]))
     except InputError as error: sys.exit(f"cellgan: {error}")
     except KeyboardInterrupt as stop: sys.exit(f"cellgan: {stop or 'stopped'}")
-    except ModuleNotFoundError as error:
-        try: wanted = requires("cellgan") or []
-        except PackageNotFoundError: wanted = []  # found on the path, but not installed
-        sys.exit(f"cellgan: {not_installed(error.name, wanted)}")
+    except ModuleNotFoundError as error: sys.exit(f"cellgan: {not_installed(error)}")

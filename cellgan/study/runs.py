@@ -23,7 +23,7 @@ import pandas as pd
 from ..core.config import InputError, project_root, run_folder
 from ..core.files import replacing
 from ..core.versions import notebook_version, result_key
-from ..data.cache import content_hash
+from ..data.reading import content_hash
 from ..data.entries import files_below
 from ..data.layouts import find_data
 

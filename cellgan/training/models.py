@@ -9,6 +9,7 @@ __all__ = ['model_of', 'make_state', 'sample_grid']
 import torch
 
 from ..core.config import Config
+from ..core.extras import not_installed
 from ..data.batches import keyed_generator, to_uint8
 from .state import TrainingState
 
@@ -16,10 +17,12 @@ from .state import TrainingState
 def model_of(
     config: Config,  # model
 ):                   # a module
-    "The module whose functions build and train a model."
-    if config.model == "biggan": from cellgan.training import biggan as module
-    elif config.model == "ldm": from cellgan.training import ldm as module
-    else: from cellgan.training import cellgan as module
+    "The module whose functions build and train a model; raises `InputError` where a package that it needs is missing."
+    try:
+        if config.model == "biggan": from cellgan.training import biggan as module
+        elif config.model == "ldm": from cellgan.training import ldm as module
+        else: from cellgan.training import cellgan as module
+    except ModuleNotFoundError as error: raise not_installed(error) from None
     return module
 
 # %% ../../nbs/4_training/08_models.ipynb #def0b04d
