@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Collector', 'collected_patches', 'check_memory', 'check_coordinates', 'check_classes', 'with_scale', 'read_entries',
-           'folder_key', 'render_phantom', 'load_phantom', 'check_sizes', 'load_patches', 'patches_of']
+           'folder_key', 'render_phantom', 'load_phantom', 'check_sizes', 'load_patches', 'settings_for', 'patches_of']
 
 # %% ../../nbs/2_data/13_patches.ipynb #db56079c
 import inspect
@@ -116,7 +116,7 @@ def check_classes(
 def with_scale(
     found: Scan,
     um_per_px: float,  # of files for which the data says nothing; 0: not known
-    view: View,
+    view: View = View(Config.field_of_view),
 ) -> Scan:
     "The scan with its scales; raises `InputError` where the view needs one that is not known, or is too small."
     entries = [replace(e, um_per_px=e.um_per_px or um_per_px or None) for e in found.entries]
@@ -230,16 +230,22 @@ def load_patches(
     return cached(folder_key(found, [image_size, repr(view), left_out], progress), build)
 
 # %% ../../nbs/2_data/13_patches.ipynb #a8d6fddb
+def settings_for(
+    config: Config,
+    data: str | None,                # as of `load_patches`; None: the data of the settings
+    um_per_px: float | None = None,  # of files for which the data says nothing; None: as in training, for its own data
+) -> Config:
+    "The settings with which other data are seen as a run sees its own; a scale is that of one data set."
+    if data in (None, config.data): return replace(config, um_per_px=um_per_px or config.um_per_px)
+    if data == "phantom": return replace(config, data=data, um_per_px=0.0, field_of_view_um=0.0)
+    return replace(config, data=str(data), um_per_px=um_per_px or 0.0)
+
 def patches_of(
-    config: Config,             # image_size, phantom_patches, field_of_view, field_of_view_um, um_per_px, class_order
-    data: str | None = None,    # as of `load_patches`; None: the data of the settings
-    um_per_px: float | None = None,  # of other data than those of the settings; None: not known
-    progress: bool = True,      # show progress bars
+    config: Config,         # data, image_size, phantom_patches, field_of_view(_um), um_per_px, class_order
+    progress: bool = True,  # show progress bars
 ) -> Patches:
-    "Patches as a run sees them, in the order of its classes, from its own data or from others."
-    own = data in (None, config.data)
-    scale = um_per_px or (config.um_per_px if own else 0.0)
-    patches = load_patches(data or config.data, config.image_size, config.phantom_patches, um_per_px=scale,
+    "Patches as a run sees them, in the order of its classes."
+    patches = load_patches(config.data, config.image_size, config.phantom_patches, um_per_px=config.um_per_px,
                            field_of_view=config.field_of_view, field_of_view_um=config.field_of_view_um,
                            progress=progress)
     return reordered(patches, config.class_order)
