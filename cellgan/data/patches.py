@@ -53,9 +53,9 @@ class Collector:
             else: self.keep(entry, *result)
 
     def keep(self, entry, pixels, digest, enlarged):
+        "One patch, its origin, the hash of its pixels, and whether it was enlarged."
         self.store[len(self.kept)] = pixels
-        self.kept.append(entry)
-        self.digests.append(digest)
+        for kept, new in ((self.kept, entry), (self.digests, digest)): kept.append(new)
         self.enlarged += enlarged
 
 # %% ../../nbs/2_data/13_patches.ipynb #955d1597
