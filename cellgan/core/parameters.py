@@ -134,6 +134,8 @@ NUMBER_RULES = {
     "logit_scale": Range(0.0, 1e6, with_low=False),
     **dict.fromkeys(("ema_decay", "beta1", "beta2"), Range(0.0, 1.0, with_high=False)),
     "augment_colour": Range(0.0, 10.0),
+    "um_per_px": Range(0.0, 100.0),
+    "field_of_view_um": Range(0.0, 10_000.0),
     "ema_kimg": Range(0.0, 1e6),
     "decay_from": Range(0.0, 1.0),
     "reconstruction_share": Range(0.0, 1.0, with_low=False),
