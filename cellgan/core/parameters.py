@@ -46,8 +46,10 @@ class Range:
     with_low: bool = True   # whether `low` itself is allowed
     with_high: bool = True  # whether `high` itself is allowed
 
-    def allows(self, value): return self.low <= value <= self.high and (value > self.low or self.with_low) \
-                                    and (value < self.high or self.with_high)
+    def allows(self, value) -> bool:
+        "Whether a number lies in the range; never for one that is not a number."
+        above = value > self.low or (self.with_low and value == self.low)
+        return above and (value < self.high or (self.with_high and value == self.high))
 
     def __str__(self):
         kind = "a whole number" if type(self.low) is type(self.high) is int else "a number"

@@ -66,6 +66,7 @@ class Budget:
 
     @contextmanager
     def reserve(self, size: int):
+        "A context that holds so many bytes, and waits for them."
         with self.changed:
             self.changed.wait_for(lambda: not self.used or self.used + size <= self.whole)
             self.used += size

@@ -18,7 +18,7 @@ MODELS = {"none": dict(patchgan=False, mapping=False, sgc=False, sle=False),
           "+ mapping": dict(patchgan=True, mapping=True, sgc=False, sle=False),
           "+ SGC": dict(patchgan=True, mapping=True, sgc=True, sle=False),
           "+ SLE": dict(patchgan=True, mapping=True, sgc=False, sle=True)}
-SHARED = ("data", "preset", "image_size", "width", "iterations", "batch_size")
+SHARED = ("data", "folds", "fold", "preset", "image_size", "width", "iterations", "batch_size")
 
 def ablation_runs(
     given: dict,  # parameters of the notebook, from `at_scale`

@@ -31,7 +31,7 @@ def compared_configs(
     if given["unit"] not in ("images", "seconds", "teraflop"):
         raise InputError(f"unit is {given['unit']!r}: use images, seconds or teraflop")
     if given["budget"] <= 0: raise InputError(f"budget is {given['budget']}: use a number above 0")
-    options = dict(data=given["data"], image_size=given["image_size"])
+    options = {name: given[name] for name in ("data", "folds", "fold", "image_size")}
     return {model: make_config(given["preset"], model=model, **options) for model in given["models"].split()}
 
 # %% ../../nbs/7_study/06_compare.ipynb #1be1ba84
@@ -47,8 +47,9 @@ def compare_runs(
     given: dict,  # parameters of the notebook, from `at_scale`
 ) -> pd.DataFrame:  # one row per run of `train`
     "Every model from every seed."
-    return pd.DataFrame([dict(notebook="train", model=model, seed=seed, data=given["data"], preset=given["preset"],
-                              image_size=config.image_size, **budget_of(config, given["unit"], given["budget"]))
+    shared = {name: given[name] for name in ("data", "folds", "fold", "preset")}
+    return pd.DataFrame([dict(notebook="train", model=model, seed=seed, **shared, image_size=config.image_size,
+                              **budget_of(config, given["unit"], given["budget"]))
                          for seed in range(given["seeds"]) for model, config in compared_configs(given).items()])
 
 # %% ../../nbs/7_study/06_compare.ipynb #06c47bae
