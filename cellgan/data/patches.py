@@ -54,11 +54,10 @@ class Collector:
             if isinstance(result, str): self.skipped[result].append(entry.source)
             else: self.keep(entry, *result)
 
-    def keep(self, entry, pixels, digest, side):
+    def keep(self, entry, pixels, *seen):
+        "One patch, its origin, and the digest and the side of its pixels."
         self.store[len(self.kept)] = pixels
-        self.kept.append(entry)
-        self.digests.append(digest)
-        self.sides.append(side)
+        for kept, new in zip((self.kept, self.digests, self.sides), (entry, *seen)): kept.append(new)
 
 # %% ../../nbs/2_data/13_patches.ipynb #955d1597
 def collected_patches(
