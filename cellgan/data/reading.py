@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODES', 'DECODED', 'LARGEST_FILE', 'BYTES_PER_PIXEL', 'FORMATS', 'OUTSIDE', 'Unusable', 'grey_to_8_bit', 'to_rgb',
-           'Budget', 'check_image_file', 'open_image', 'content_hash', 'decode', 'open_rgb', 'View', 'side_of', 'cut',
-           'Reading', 'make_patch', 'read_file']
+           'Budget', 'check_image_file', 'open_image', 'content_hash', 'decode', 'open_rgb', 'View', 'side_of',
+           'corner_of', 'cut', 'Reading', 'make_patch', 'read_file']
 
 # %% ../../nbs/2_data/09_reading.ipynb #875cb43c
 import hashlib
@@ -161,6 +161,20 @@ def side_of(
 # %% ../../nbs/2_data/09_reading.ipynb #26ac8419
 OUTSIDE = "the nucleus lies outside the field"
 
+def corner_of(
+    size: tuple,    # (width, height) of the image
+    centre: tuple,  # (x, y) of the nucleus
+    side: int,      # pixels of the image
+) -> tuple:         # (left, top)
+    "Where a square around a nucleus begins; raises `Unusable` where it would leave the image."
+    (width, height), (x, y) = size, centre
+    if not (0 <= x < width and 0 <= y < height): raise Unusable(OUTSIDE)
+    left, top = x - side//2, y - side//2
+    if min(left, top) < 0 or left + side > width or top + side > height:
+        raise Unusable("the patch would leave the field")
+    return left, top
+
+# %% ../../nbs/2_data/09_reading.ipynb #10fe6ee1
 def cut(
     image: Image.Image,   # RGB, a field or a patch
     centre,               # (x, y) of the nucleus, or None for a whole patch
@@ -172,12 +186,7 @@ def cut(
         side = side or min(width, height)
         if side > min(width, height): raise Unusable("the image shows less than field_of_view_um")
         left, top = (width - side)//2, (height - side)//2
-    else:
-        x, y = centre
-        if not (0 <= x < width and 0 <= y < height): raise Unusable(OUTSIDE)
-        left, top = x - side//2, y - side//2
-        if min(left, top) < 0 or left + side > width or top + side > height:
-            raise Unusable("the patch would leave the field")
+    else: left, top = corner_of(image.size, centre, side)
     return image.crop((left, top, left + side, top + side))
 
 # %% ../../nbs/2_data/09_reading.ipynb #88694a2e

@@ -42,7 +42,8 @@ def generate(run, generator, out, per_class, counts, seed, overwrite, device, co
     return str(write_images(synthesizer, folder, per_class, seed, overwrite=overwrite, counts=counts))
 
 # %% ../../nbs/7_study/08_commands.ipynb #5d7db713
-def evaluate(run, generator, data, per_class, extractor, weights, reference, split, patches, device, seed) -> str:
+def evaluate(run, generator, data, um_per_px, per_class, extractor, weights, reference, split, patches, device,
+             seed) -> str:
     "Compares generated cells with real ones, and looks for copies among them."
     from cellgan.evaluation.extractors import check_extractor  # first: where it fails, its extra has all the others
     from cellgan.core.machine import device_of
@@ -51,7 +52,8 @@ def evaluate(run, generator, data, per_class, extractor, weights, reference, spl
     check_extractor(extractor, weights)
     folder, device = run_folder(run), device_of(device)
     generated = generated_patches(generator or folder/"generator.safetensors", per_class, seed, device)
-    found = evaluate_generator(generated, data, per_class, extractor, weights, reference, split, patches, seed, device)
+    found = evaluate_generator(generated, data, per_class, extractor, weights, reference, split, patches, seed, device,
+                               um_per_px)
     folder.mkdir(parents=True, exist_ok=True)
     about = dict(data=data or generated.config.data, split=split, seed=seed)
     written = write_fidelity(found, folder/"fidelity.json", **about)
@@ -61,18 +63,22 @@ def evaluate(run, generator, data, per_class, extractor, weights, reference, spl
 def report(
     data: str,                                  # a folder (with #reading if need be), or a cells.csv
     image_size: int = Config.image_size,        # pixels a side of the patches
-    field_of_view: int = Config.field_of_view,  # CRIC: pixels a side that are cut around a nucleus, then resized
+    field_of_view: int = Config.field_of_view,  # pixels a side that are cut around a nucleus, then resized
+    field_of_view_um: float = 0.0,              # the same in micrometres, instead, and for whole images too; 0: not set
+    um_per_px: float = 0.0,                     # micrometres per pixel where the data says nothing; 0: not known
     out: str = None,                            # a cells.csv to write, with one row per cell
 ) -> str:
     "What a data set holds, and what would be left out and why; trains nothing."
     import pandas  # the report's table; it should not be missing after everything was read
     from cellgan.data.layouts import find_data, scan, split_reading
     from cellgan.data.manifest import write_cells
-    from cellgan.data.patches import load_patches
+    from cellgan.data.patches import load_patches, with_scale
     if out and Path(out).exists(): raise InputError(f"out is {out}, which exists: name a new file")
-    found = str(load_patches(data, image_size, field_of_view=field_of_view).report)
+    found = str(load_patches(data, image_size, field_of_view=field_of_view, field_of_view_um=field_of_view_um,
+                             um_per_px=um_per_px).report)
     if not out: return found
-    write_cells(scan(find_data(data), None, split_reading(data)[1])[0].entries, Path(out).resolve())
+    cells = with_scale(scan(find_data(data), None, split_reading(data)[1])[0], um_per_px)
+    write_cells(cells.entries, Path(out).resolve())
     return f"{found}\n{out}"
 
 # %% ../../nbs/7_study/08_commands.ipynb #4cf621f4

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 
 from ..core.config import Config, InputError, config_from_json, config_to_json
 from ..core.files import check_finite_tensors, load_sealed, save_sealed, save_tensors
+from ..data.store import Patches, common_scale
 from .metrics import divergence_error
 from .models import model_of
 from .state import TrainingState, restore
@@ -148,10 +149,12 @@ def save_generator(
     network: torch.nn.Module,  # a generator
     config: Config,            # the settings it was made with
     classes,                   # class names
+    um_per_px: float | None = None,  # micrometres per pixel of its images; None: not known
 ):
-    "Writes a generator's weights; model, classes, image size, settings and a digest are in the file's metadata."
+    "Writes a generator's weights; model, classes, image size, settings, scale and a digest are in its metadata."
     metadata = dict(model=config.model, classes=json.dumps(list(classes)), image_size=str(config.image_size),
                     config=config_to_json(config))
+    if um_per_px: metadata["um_per_px"] = repr(um_per_px)
     save_tensors(network.state_dict(), path, metadata)
 
 # %% ../../nbs/4_training/11_checkpoint.ipynb #d8515814
@@ -159,10 +162,12 @@ def keep_generator(
     folder: Path,              # the run folder
     state: TrainingState,      # complete
     config: Config,            # the settings it was made with
-    classes,                   # class names
+    patches: Patches,          # that it has learned from: classes and scale
     accelerator: Accelerator,  # the processes
 ):
     "Writes `generator.safetensors`, in the first process, and waits for it in the others."
     network = model_of(config).final_generator(state, config)
-    if accelerator.is_main_process: save_generator(folder/"generator.safetensors", network, config, classes)
+    if accelerator.is_main_process:
+        path = folder/"generator.safetensors"
+        save_generator(path, network, config, patches.classes, common_scale(patches))
     accelerator.wait_for_everyone()

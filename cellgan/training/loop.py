@@ -123,7 +123,7 @@ def keep_finished(
     "Says that a run is finished, and with what; writes the generator only where it is missing."
     if not (folder/"generator.safetensors").exists():
         made = config if config.seconds or config.teraflop else replace(config, iterations=state.iteration)
-        keep_generator(folder, state, made, patches.classes, accelerator)
+        keep_generator(folder, state, made, patches, accelerator)
     if accelerator.is_main_process:
         print(f"{config.run} is finished, with {state.iteration:,} iterations: nothing was trained")
     return folder
@@ -284,5 +284,5 @@ def train(
         # train
         run_loop(state, patches, config, folder, accelerator, progress)
         # keep
-        keep_generator(folder, state, config, patches.classes, accelerator)
+        keep_generator(folder, state, config, patches, accelerator)
     return folder
