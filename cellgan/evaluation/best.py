@@ -6,30 +6,29 @@
 __all__ = ['PER_CLASS', 'RISE', 'LASTING', 'SHARE', 'FIRST_SECONDS', 'distance_of', 'read_measured', 'write_measured',
            'rise_problem', 'BestKept', 'measure_state']
 
-# %% ../../nbs/5_evaluation/14_best.ipynb #afa499d2
+# %% ../../nbs/5_evaluation/14_best.ipynb #1c7bf992
 import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from ..core.config import Config, run_folder
+from ..core.config import Config, InputError, run_folder
 from ..core.files import replacing
 from ..data.store import common_scale
-from .reference import real_data
-from .ruler import Ruler, make_ruler, score
 from ..training.checkpoint import save_generator
 from ..training.models import model_of
 from ..training.state import TrainingState
 from ..training.synthesis import Synthesizer
 
-# %% ../../nbs/5_evaluation/14_best.ipynb #c9a24ac5
+# %% ../../nbs/5_evaluation/14_best.ipynb #61cbd3eb
 PER_CLASS = 50
 
 def distance_of(
     state: TrainingState,  # with an averaged generator
     config: Config,        # its settings
-    ruler: Ruler,
+    ruler,                 # a `Ruler`
 ) -> float:                # over all classes
     "FD-cell of the averaged generator against real patches that training leaves out."
+    from cellgan.evaluation.ruler import score  # takes seconds to import, and a short run never measures
     network = model_of(config).final_generator(state, config).eval()
     synthesizer = Synthesizer(network, ruler.real.patches.classes, config.image_size, config, "")
     labels = ruler.labels()
@@ -66,27 +65,31 @@ def rise_problem(
     return (f"FD-cell has risen from {first} to {now}: "
             "best.safetensors holds the better generator; try augment=True, a larger r1_weight or fewer iterations")
 
-# %% ../../nbs/5_evaluation/14_best.ipynb #c6bb63e7
+# %% ../../nbs/5_evaluation/14_best.ipynb #4e4cf1bd
 SHARE, FIRST_SECONDS = 0.02, 60.0
 
 @dataclass
 class BestKept:
     "Called at each save: measures the averaged generator where the time allows it, and keeps the best one."
-    config: Config              # of the run; `folds` says that a part of its data is left out
-    ruler: Ruler | None = None  # made at the first measurement
+    config: Config        # of the run; `folds` says that a part of its data is left out
+    ruler: object = None  # a `Ruler`, made at the first measurement
+    off: bool = False     # whether it turned out that nothing can be measured
 
     def __call__(self, state: TrainingState, report):
         "Measures, and gives `report` an iteration and a text where the generator has become worse."
-        if not self.config.folds and self.config.data != "phantom": return
+        if self.off or not self.config.folds and self.config.data != "phantom": return
         folder = run_folder(self.config.run)
         measured = read_measured(folder, state.iteration)
         spent = sum(line["seconds"] for line in measured) if self.ruler else FIRST_SECONDS
         if spent > SHARE * state.seconds: return
-        measured.append(measure_state(self, state, measured))
+        try: measured.append(measure_state(self, state, measured))
+        except (ModuleNotFoundError, InputError) as error:  # training goes on without
+            self.off = True
+            return report(state.iteration, f"nothing is measured during training: {error}")
         write_measured(folder, measured)
         report(state.iteration, rise_problem(measured))
 
-# %% ../../nbs/5_evaluation/14_best.ipynb #67d2a3ce
+# %% ../../nbs/5_evaluation/14_best.ipynb #41484a12
 def measure_state(
     best: BestKept,        # gets its ruler here
     state: TrainingState,  # of the run
@@ -95,6 +98,8 @@ def measure_state(
     "Measures once, and writes `best.safetensors` where no earlier generator was as good."
     begun, config = time.perf_counter(), best.config
     if best.ruler is None:
+        from cellgan.evaluation.reference import real_data
+        from cellgan.evaluation.ruler import make_ruler
         real = real_data(config, phantom_patches=1000, progress=False)
         best.ruler = make_ruler(real, PER_CLASS, progress=False)
     distance = distance_of(state, config, best.ruler)
