@@ -20,13 +20,14 @@ def train(
 ) -> str:        # what was written
     "Trains a generator on labelled cells, or goes on with a run that was stopped."
     from cellgan.data.folds import training_patches
+    from cellgan.evaluation.best import BestKept
     from cellgan.training import loop
     from cellgan.training.card import write_cards
     from cellgan.training.processes import launch
     config = make_config(**settings)
     patches = training_patches(config)
     print(patches.report, flush=True)
-    folder = launch(config) if config.processes > 1 else loop.train(config, patches)
+    folder = launch(config) if config.processes > 1 else loop.train(config, patches, on_save=BestKept(config))
     write_cards(folder)
     return f"{folder/'generator.safetensors'}"
 

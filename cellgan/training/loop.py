@@ -138,12 +138,13 @@ class RunFiles:
         accelerator: Accelerator,  # the processes
         writer: BackgroundWriter,  # writes pictures and checkpoints
         report=print,              # a function that shows a text to the user
+        on_save=None,              # from `train`
     ):
         self.folder, self.config, self.accelerator, self.writer = folder, config, accelerator, writer
         self.n_classes, self.fingerprint = len(patches.classes), patches.fingerprint
         self.writes = accelerator.is_main_process
         self.logged = time.perf_counter()  # when the last line was written
-        self.watch = Watch(folder, report)
+        self.watch, self.on_save = Watch(folder, report), on_save
 
     def log(self, state: TrainingState) -> dict:
         "Appends a line of metrics, and returns it."
@@ -172,6 +173,7 @@ def save_samples(
     files.watch.samples(state.iteration, grid)
     paths = files.folder/"samples"/f"{state.iteration:06d}.png", files.folder/"samples.png"
     files.writer.submit(lambda: [save_grid(grid, path) for path in paths])
+    if files.on_save and state.iteration: files.on_save(state, files.watch.problem)
 
 # %% ../../nbs/4_training/14_loop.ipynb #1058cc9a
 def progress_values(
@@ -242,6 +244,7 @@ def run_loop(
     folder: Path,              # the run folder
     accelerator: Accelerator,  # the processes
     progress: bool,            # show a progress bar
+    on_save,                   # from `train`
 ):
     "Trains from the state's iteration to the end of the budget."
     if config.compile: compile_networks(state.generator, state.discriminator)
@@ -255,7 +258,7 @@ def run_loop(
     parent = os.getppid()
     bar = ProgressBar(total=whole, initial=used, desc=config.run, unit=unit, disable=hidden)
     with BackgroundWriter() as writer, bar, stop_signals() as signalled:
-        files = RunFiles(folder, config, patches, accelerator, writer, bar.write)
+        files = RunFiles(folder, config, patches, accelerator, writer, bar.write, on_save)
         if state.iteration == 0: save_samples(files, state)
         def stop_requested(): return signalled.is_set() or is_orphan(parent)
         iterate(state, sample, files, bar, flops, stop_requested)
@@ -265,6 +268,7 @@ def train(
     config: Config,         # every setting
     patches: Patches,       # the data, on any device
     progress: bool = True,  # show a progress bar
+    on_save=None,           # called at each save with the state, and a function for an iteration and what is wrong
 ) -> Path:                  # the run folder
     "Trains a generator; raises `InputError` for bad input or divergence, `KeyboardInterrupt` once stopped and saved."
     # prepare
@@ -272,8 +276,7 @@ def train(
     device = accelerator.device if accelerator.num_processes > 1 else device_of(config.device)  # each its own GPU
     check_run(config, patches, accelerator.num_processes)
     prepare_memory(config, accelerator, device, len(patches.classes))
-    patches = patches.to(device)
-    state = make_state(config, len(patches.classes), device)
+    patches, state = patches.to(device), make_state(config, len(patches.classes), device)
     with lock_folder(folder) if accelerator.is_main_process else nullcontext():
         # resume
         resumed = config.resume and resume_state(folder, state, config, patches.fingerprint)
@@ -282,7 +285,7 @@ def train(
         if accelerator.is_main_process: prepare_folder(folder, config, patches, state.iteration if resumed else -1)
         accelerator.wait_for_everyone()
         # train
-        run_loop(state, patches, config, folder, accelerator, progress)
+        run_loop(state, patches, config, folder, accelerator, progress, on_save)
         # keep
         keep_generator(folder, state, config, patches, accelerator)
     return folder
