@@ -1804,6 +1804,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                   'cellgan/training/memory.py'),
                                          'cellgan.training.memory.largest_micro_batch': ( '4_training/memory.html#largest_micro_batch',
                                                                                           'cellgan/training/memory.py'),
+                                         'cellgan.training.memory.no_first_power_iterations': ( '4_training/memory.html#no_first_power_iterations',
+                                                                                                'cellgan/training/memory.py'),
                                          'cellgan.training.memory.peak_memory': ( '4_training/memory.html#peak_memory',
                                                                                   'cellgan/training/memory.py'),
                                          'cellgan.training.memory.prepare_memory': ( '4_training/memory.html#prepare_memory',
