@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SYSTEM_FOLDERS', 'SPLITS', 'SPLIT_READINGS', 'MASK_NAMES', 'MASK_FOLDERS', 'LINE', 'LARGEST_TABLE',
-           'class_name', 'order_classes', 'Entry', 'Scan', 'counted', 'reasons', 'is_image', 'is_hidden', 'files_below',
-           'split_of', 'choose_reading', 'check_no_reading', 'with_split', 'chosen_split', 'mask_ending', 'matches_of',
-           'mask_owner', 'split_masks', 'parse_rows', 'read_table', 'plain_number', 'relative_path']
+           'class_name', 'order_classes', 'Entry', 'Scan', 'merge_scans', 'counted', 'reasons', 'is_image',
+           'name_below', 'is_hidden', 'files_below', 'below_all', 'split_of', 'choose_reading', 'check_no_reading',
+           'with_split', 'chosen_split', 'mask_ending', 'matches_of', 'mask_owner', 'place_of', 'split_masks',
+           'parse_rows', 'read_table', 'plain_number', 'relative_path']
 
 # %% ../../nbs/2_data/05_entries.ipynb #6312c054
 import csv
@@ -16,6 +17,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ..core.config import BETHESDA, InputError
@@ -60,6 +62,15 @@ class Scan:
     skipped: dict  # reason -> list of sources
     notes: list    # sentences for the report
 
+# %% ../../nbs/2_data/05_entries.ipynb #f80e2259
+def merge_scans(layout: str, scans, skipped: dict | None = None) -> Scan:
+    "Several scans as one."
+    entries, together = [], defaultdict(list, skipped or {})
+    for scan in scans:
+        entries += scan.entries
+        for reason, where in scan.skipped.items(): together[reason] += where
+    return Scan(layout, entries, dict(together), [])
+
 # %% ../../nbs/2_data/05_entries.ipynb #6cadfbf2
 def counted(
     number: int,       # of things
@@ -81,7 +92,14 @@ IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .webp .tif .tiff .bmp .gif .ppm .pgm
 
 def is_image(path) -> bool:
     "Whether a file has the name of an image."
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+
+def name_below(
+    folder: Path,
+    file: Path,  # below it
+) -> str:
+    "A file's name as seen from a folder, with slashes; as text, since paths are slow where there are thousands."
+    return str(file)[len(str(folder)):].replace(os.sep, "/").lstrip("/")
 
 SYSTEM_FOLDERS = frozenset(("@eadir", "$recycle.bin", "lost+found", "system volume information"))
 
@@ -105,11 +123,16 @@ def files_below(
         folders[:] = sorted(f for f in folders if not is_hidden(f))
         yield from (Path(here)/f for f in sorted(files) if not f.startswith("."))
 
+def below_all(folders: list) -> dict:  # folder -> what lies below it
+    "The files below some folders."
+    return {folder: list(files_below(folder)) for folder in folders}
+
 # %% ../../nbs/2_data/05_entries.ipynb #b88dbada
 SPLITS = dict(train="train", training="train", valid="valid", validation="valid", val="valid", dev="valid",
               test="test", testing="test", eval="test", holdout="test")
 "Names of splits, in small letters -> their names here."
 
+@lru_cache
 def split_of(
     name: str,  # of a folder
 ) -> str:       # "train", "valid" or "test"; "" for any other folder
@@ -138,8 +161,9 @@ SPLIT_READINGS = ("train", "valid", "test", "all")
 
 def with_split(entry: Entry) -> Entry:
     "The entry with the split that one of its folders names, where it has none yet."
-    folders = PurePosixPath(entry.source.partition("@")[0]).parts[:-1]
-    return replace(entry, split=entry.split or next(filter(None, map(split_of, folders)), ""))
+    folders = entry.source.partition("@")[0].split("/")[:-1]
+    found = entry.split or next(filter(None, map(split_of, folders)), "")
+    return entry if found == entry.split else replace(entry, split=found)
 
 def chosen_split(
     root: Path,     # data folder or table
@@ -171,39 +195,50 @@ def mask_ending(match: re.Match) -> str:
     "What makes a name a mask's, without its number."
     return match["ending"].rstrip("0123456789-_. ")
 
-def matches_of(file: Path) -> list:
+def matches_of(
+    stem: str,  # a name without its ending, in small letters
+) -> list:      # of `re.Match` with the groups image and ending
     "The ways in which a name could be that of a mask."
-    return [match for pattern in MASK_NAMES if (match := pattern.fullmatch(file.stem.casefold()))]
+    return [match for pattern in MASK_NAMES if (match := pattern.fullmatch(stem))]
 
 # %% ../../nbs/2_data/05_entries.ipynb #c8d9f99a
 def mask_owner(
-    file: Path,     # an image
-    images: dict,   # (folder, stem in small letters) -> path, of all images
-    folders: dict,  # stem in small letters -> folders that have such an image
+    place: tuple,   # (folder, stem in small letters) of an image
+    matches: list,  # from `matches_of` its stem
+    known: dict,    # place -> path, of all images
+    folders: dict,  # stem -> folders that have such an image
 ) -> Path | None:   # the image that it is the mask of
     "None for an image that is no mask; a mask in a folder of masks may have no owner, and then owns itself."
-    stem = file.stem.casefold()
-    for match in matches_of(file):
-        if owner := images.get((file.parent, match["image"])): return owner
-    if file.parent.name.casefold() not in MASK_FOLDERS: return None
-    near = (file.parent.parent, *(folder for folder in folders.get(stem, ()) if folder != file.parent))
-    return next((images[folder, stem] for folder in near if (folder, stem) in images), file)
+    folder, stem = place
+    for match in matches:
+        if owner := known.get((folder, match["image"])): return owner
+    if os.path.basename(folder).casefold() not in MASK_FOLDERS: return None
+    near = (os.path.dirname(folder), *(other for other in folders.get(stem, ()) if other != folder))
+    return next((known[other, stem] for other in near if (other, stem) in known), known[place])
 
 # %% ../../nbs/2_data/05_entries.ipynb #2796d612
+def place_of(file: Path) -> tuple:  # (folder, stem in small letters), as text
+    "Where an image lies, and its name without the ending."
+    folder, name = os.path.split(file)
+    return folder, os.path.splitext(name)[0].casefold()
+
 def split_masks(
     files: list,  # images
 ) -> tuple:       # images, and a dict mask -> the image that it belongs to, or itself where that is not there
     "Which of the files are masks, and of what."
-    known, folders, owners, endings = {(f.parent, f.stem.casefold()): f for f in files}, defaultdict(list), {}, set()
+    places = {file: place_of(file) for file in files}
+    known, folders, owners, endings = {place: file for file, place in places.items()}, defaultdict(list), {}, set()
     for folder, stem in known: folders[stem].append(folder)
-    for file in files:
-        if owner := mask_owner(file, known, folders): owners[file] = owner
-        endings |= {mask_ending(m) for m in matches_of(file) if (file.parent, m["image"]) in known}
-    for file in files:
-        own = {mask_ending(match) for match in matches_of(file)}
+    matches = {file: found for file, (_, stem) in places.items() if (found := matches_of(stem))}
+    for file, place in places.items():
+        if owner := mask_owner(place, matches.get(file, ()), known, folders): owners[file] = owner
+    for file, found in matches.items():
+        endings |= {mask_ending(match) for match in found if (places[file][0], match["image"]) in known}
+    for file, found in matches.items():
+        own = {mask_ending(match) for match in found}
         sure = {"mask", "masks"} & {ending.strip("-_. ") for ending in own}
         if own & endings or sure: owners.setdefault(file, file)
-    return [f for f in files if f not in owners], owners
+    return [file for file in files if file not in owners], owners
 
 # %% ../../nbs/2_data/05_entries.ipynb #16027c99
 LINE = "(line)"   # the key of a row's line number

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'THUMBNAILS', 'KIND_FOLDERS', 'SLIDE_NAME', 'COPY_NAME', 'is_thumbnail', 'check_depth', 'sort_files',
-           'scan_classes', 'merge_scans', 'visible_folders', 'check_folder_name', 'check_folders', 'class_folders',
-           'stray_images', 'inner_folders', 'is_bethesda', 'class_is_outer', 'scan_inner', 'split_folders',
-           'choose_splits', 'scan_splits', 'sipakmed_readings', 'read_outline', 'sipakmed_class', 'scan_cropped',
+           'scan_classes', 'visible_folders', 'check_folder_name', 'check_folders', 'class_folders', 'stray_images',
+           'inner_folders', 'is_bethesda', 'class_is_outer', 'scan_inner', 'split_folders', 'choose_splits',
+           'scan_splits', 'in_cropped', 'sipakmed_readings', 'read_outline', 'sipakmed_class', 'scan_cropped',
            'scan_outlined', 'outlined_entry', 'scan_folders']
 
 # %% ../../nbs/2_data/06_folders.ipynb #b2188662
 import math
+import os
 import re
 from collections import defaultdict
 from dataclasses import replace
@@ -18,9 +19,9 @@ from pathlib import Path
 
 from ..core.config import BETHESDA, InputError
 from ..core.files import check_file
-from .entries import (MASK_FOLDERS, SPLIT_READINGS, Entry, Scan, check_no_reading, choose_reading,
-                                  chosen_split, class_name, files_below, is_hidden, is_image, matches_of, plain_number,
-                                  split_masks, split_of)
+from .entries import (MASK_FOLDERS, SPLIT_READINGS, Entry, Scan, below_all, check_no_reading,
+                                  choose_reading, chosen_split, class_name, is_hidden, is_image, matches_of,
+                                  merge_scans, name_below, plain_number, split_masks, split_of)
 
 # %% ../../nbs/2_data/06_folders.ipynb #691dfc7c
 TABLES = ("cells.csv", "classifications.csv", "img_list.txt", "metadata.csv", "metadata.jsonl")
@@ -30,8 +31,10 @@ THUMBNAILS = frozenset("thumb thumbs thumbnail thumbnails".split())
 
 def is_thumbnail(file: Path, root: Path) -> bool:
     "Whether an image is a small copy of another, by its folder or by its name."
-    words = re.split(r"[-_. ]+", file.stem.casefold())
-    folders = {part.casefold().strip("_") for part in file.relative_to(root).parts[1:-1]}
+    name = name_below(root, file).casefold()
+    if "thumb" not in name: return False
+    words = re.split(r"[-_. ]+", os.path.splitext(os.path.basename(name))[0])
+    folders = {part.strip("_") for part in name.split("/")[1:-1]}
     return bool(THUMBNAILS & (folders | {words[0], words[-1]})) and len(words) + len(folders) > 1
 
 # %% ../../nbs/2_data/06_folders.ipynb #7991a6ea
@@ -41,55 +44,50 @@ def check_depth(
     file: Path,    # below the class folder
 ):
     "Raises `InputError` where `data` is a folder too high, so that a data set's folder would be taken for a class."
-    inner = file.relative_to(folder).parts[:-1]
-    if file.name in TABLES: deeper = file.parent
+    *inner, name = name_below(folder, file).split("/")
+    if name in TABLES: deeper = file.parent
     elif inner and class_name(inner[0]) in BETHESDA and class_name(folder.name) not in BETHESDA: deeper = folder
     else: return
     raise InputError(f"{root} is too high, for {file} lies below it: give {deeper} as data")
 
 # %% ../../nbs/2_data/06_folders.ipynb #4a46c238
-def sort_files(root: Path, folders: list) -> tuple:  # a list of images, dict image -> mask, dict reason -> sources
-    "The files of class folders: which are images, which are masks, and which are neither and why."
-    files, skipped = [], defaultdict(list)
-    def skip(file, reason): skipped[reason].append(file.relative_to(root).as_posix())
-    for folder in folders:
-        for file in files_below(folder):
+def sort_files(
+    root: Path,     # data folder
+    files: dict,    # class folder -> what lies below it
+) -> tuple:         # a dict class folder -> images, a dict image -> mask, a dict reason -> sources
+    "Which files of class folders are images, which are masks, and which are neither and why."
+    skipped, owner_folder = defaultdict(list), {}
+    def skip(file, reason): skipped[reason].append(name_below(root, file))
+    for folder, own in files.items():
+        for file in own:
             check_depth(root, folder, file)
             if not is_image(file): skip(file, "the file's name is not that of an image")
             elif is_thumbnail(file, root): skip(file, "it is a thumbnail")
-            else: files.append(file)
-    images, owners = split_masks(files)
+            else: owner_folder[file] = folder
+    images, owners = split_masks(list(owner_folder))
     for file, owner in sorted(owners.items()):
         skip(file, "it is the segmentation mask of an image" + (" that is not there" if owner == file else ""))
-    return images, {owner: file for file, owner in reversed(owners.items()) if owner != file}, dict(skipped)
+    by_class = {folder: [] for folder in files}
+    for file in images: by_class[owner_folder[file]].append(file)
+    return by_class, {owner: file for file, owner in reversed(owners.items()) if owner != file}, dict(skipped)
 
 # %% ../../nbs/2_data/06_folders.ipynb #e91fe004
 def scan_classes(
-    root: Path,     # data folder
-    folders: list,  # one of each class
+    root: Path,    # data folder
+    files: dict,   # class folder -> what lies below it
 ) -> Scan:
     "The images of class folders; raises `InputError` for a class without any."
-    if folders and all(SLIDE_NAME.fullmatch(folder.name.casefold()) for folder in folders):
-        raise InputError(f"{root} has folders such as {folders[0].name}, which look like slides or patients and not "
-                         "like classes: give a folder per class, or a cells.csv with their names as group")
-    images, masks, skipped = sort_files(root, folders)
+    if files and all(SLIDE_NAME.fullmatch(folder.name.casefold()) for folder in files):
+        raise InputError(f"{root} has folders such as {next(iter(files)).name}, which look like slides or patients and "
+                         "not like classes: give a folder per class, or a cells.csv with their names as group")
+    images, masks, skipped = sort_files(root, files)
     entries = []
-    for folder in folders:
-        own = [file for file in images if file.is_relative_to(folder)]
-        if not own: raise InputError(f"class folder {folder} holds no image: put images into it, or remove it")
-        for file in own:
-            name = file.relative_to(root).as_posix()
-            entries.append(Entry(file, name, class_name(folder.name), name, mask=masks.get(file)))
+    for folder in files:
+        if not images[folder]:
+            raise InputError(f"class folder {folder} holds no image: put images into it, or remove it")
+        label, names = class_name(folder.name), {file: name_below(root, file) for file in images[folder]}
+        entries += [Entry(file, name, label, name, mask=masks.get(file)) for file, name in names.items()]
     return Scan("folder per class", entries, skipped, [])
-
-# %% ../../nbs/2_data/06_folders.ipynb #de9942c7
-def merge_scans(layout: str, scans, skipped: dict | None = None) -> Scan:
-    "Several scans as one."
-    entries, together = [], defaultdict(list, skipped or {})
-    for scan in scans:
-        entries += scan.entries
-        for reason, where in scan.skipped.items(): together[reason] += where
-    return Scan(layout, entries, dict(together), [])
 
 # %% ../../nbs/2_data/06_folders.ipynb #052074fb
 KIND_FOLDERS = MASK_FOLDERS | THUMBNAILS | frozenset("""image images img imgs picture pictures original originals raw
@@ -108,7 +106,7 @@ def visible_folders(root: Path) -> list:
 def check_folder_name(root: Path, folder: Path, names: set):
     "Raises `InputError` for a folder that cannot be a class; `names` are those of all, in small letters."
     advice = "give the folder that holds one folder per class, or name the images in a cells.csv"
-    masks_of = next((m["image"] for m in matches_of(folder/"x"/folder.name) if m["image"] in names), None)
+    masks_of = next((m["image"] for m in matches_of(folder.name.casefold()) if m["image"] in names), None)
     if folder.name.casefold() in KIND_FOLDERS:
         raise InputError(f"{root} has a folder {folder.name}, which is a kind of file and no class: {advice}")
     copy = COPY_NAME.fullmatch(folder.name.casefold())
@@ -145,10 +143,9 @@ def stray_images(root: Path) -> dict:  # reason -> sources
     return {"it lies in no class's folder": names} if names else {}
 
 # %% ../../nbs/2_data/06_folders.ipynb #c3131550
-def inner_folders(folder: Path) -> set:
+def inner_folders(folder: Path, files: list) -> set:
     "Names of the folders in a class folder that hold its images; empty if some lie directly in it."
-    files = [file for file in files_below(folder) if is_image(file)]
-    parts = [file.relative_to(folder).parts[:-1] for file in files]
+    parts = [name_below(folder, file).split("/")[:-1] for file in files if is_image(file)]
     names = {p[0] for p in parts if p} - {folder.name}
     apart = any(n.casefold() in MASK_FOLDERS | THUMBNAILS | {"cropped"} or split_of(n) for n in names)
     return names if all(parts) and not apart else set()
@@ -157,9 +154,9 @@ def is_bethesda(names) -> bool:
     "Whether all of some folders' names are classes of the Bethesda system, or SCC."
     return all(class_name(name) in (*BETHESDA, "SCC") for name in names)
 
-def class_is_outer(root: Path, folders: list, reading: str) -> bool:
+def class_is_outer(root: Path, files: dict, reading: str) -> bool:
     "Whether the outer folders are the classes, where images lie two folders deep; raises `InputError` if unclear."
-    inner = set().union(*map(inner_folders, folders)) if folders else set()
+    inner, folders = set().union(*(inner_folders(*item) for item in files.items())), list(files)
     if not inner or is_bethesda(f.name for f in folders):
         if reading not in SPLIT_READINGS: check_no_reading(root, reading)
         return True
@@ -171,7 +168,7 @@ def scan_inner(root: Path, folders: list) -> Scan:
     "Folders of slides with folders of classes in them; the slides are the groups."
     scans = []
     for slide in folders:
-        found = scan_classes(root, class_folders(slide))
+        found = scan_classes(root, below_all(class_folders(slide)))
         scans.append(replace(found, entries=[replace(e, group=slide.name) for e in found.entries]))
     return merge_scans("folder per slide and class", scans)
 
@@ -212,16 +209,21 @@ def scan_splits(
     return merge_scans(f"{scans[0].layout}, splits", scans)
 
 # %% ../../nbs/2_data/06_folders.ipynb #654a3313
-def sipakmed_readings(folders: list) -> dict:  # "cropped", "fields" -> what it means
-    "The ways in which class folders can be read as SIPaKMeD: none, one or both."
-    files = [file for folder in folders for file in files_below(folder)]
-    crops = {is_image(file) and file.parent.name.casefold() == "cropped" for file in files}
-    others = {is_image(file) and file.parent.name.casefold() != "cropped" for file in files}
-    fields = [file for file in files if file.parent.name.casefold() != "cropped"]
-    outlines = any(file.suffix.lower() == ".dat" and "_nuc" in file.stem for file in fields)
-    readings = dict(cropped="the cropped cells") if True in crops else {}
-    return readings | (dict(fields="the fields and their outlines") if outlines or readings and True in others else {})
+def in_cropped(file: Path) -> bool:
+    "Whether a file lies in a folder of cropped cells."
+    return os.path.basename(os.path.dirname(file)).casefold() == "cropped"
 
+def sipakmed_readings(files: dict) -> dict:  # "cropped", "fields" -> what it means
+    "The ways in which class folders can be read as SIPaKMeD: none, one or both."
+    found = [file for own in files.values() for file in own]
+    crops = any(is_image(file) and in_cropped(file) for file in found)
+    others = crops and any(is_image(file) and not in_cropped(file) for file in found)
+    outlines = [file for file in found if str(file).lower().endswith(".dat") and "_nuc" in file.stem]
+    readings = dict(cropped="the cropped cells") if crops else {}
+    fields = others or not all(map(in_cropped, outlines))
+    return readings | (dict(fields="the fields and their outlines") if fields else {})
+
+# %% ../../nbs/2_data/06_folders.ipynb #39ef5197
 def read_outline(file: Path) -> tuple:  # (x, y)
     "The centre of an outline's bounding box; raises `InputError` for a line that is not two numbers."
     corners = []
@@ -239,12 +241,12 @@ def sipakmed_class(folder: Path) -> str:
     return class_name(folder.name.removeprefix("im_"))
 
 # %% ../../nbs/2_data/06_folders.ipynb #0051c319
-def scan_cropped(root: Path, folder: Path) -> Scan:
+def scan_cropped(root: Path, folder: Path, files: list) -> Scan:
     "The cropped cells of one class; the field is the group. Raises `InputError` where there are none."
     entries, fields = [], []
-    for file in filter(is_image, files_below(folder)):
-        name = file.relative_to(root).as_posix()
-        if file.parent.name.casefold() != "cropped":
+    for file in filter(is_image, files):
+        name = name_below(root, file)
+        if not in_cropped(file):
             fields.append(name)
             continue
         field = file.parent.parent/file.stem.rpartition("_")[0]
@@ -254,16 +256,15 @@ def scan_cropped(root: Path, folder: Path) -> Scan:
     return Scan("SIPaKMeD, cropped cells", entries, skipped, [])
 
 # %% ../../nbs/2_data/06_folders.ipynb #23966e96
-def scan_outlined(root: Path, folder: Path) -> Scan:
+def scan_outlined(root: Path, folder: Path, files: list) -> Scan:
     "The cells of one class where the outlines of their nuclei are in its fields; raises `InputError` without outlines."
     entries, skipped, outlines = [], defaultdict(list), defaultdict(list)
-    files = list(files_below(folder))
     for file in files:
         if file.suffix.lower() == ".dat" and "_nuc" in file.stem:
             outlines[file.parent, file.stem.partition("_nuc")[0]].append(file)
     for file in filter(is_image, files):
-        field, own = file.relative_to(root).as_posix(), outlines[file.parent, file.stem]
-        if file.parent.name.casefold() == "cropped": skipped["it is a crop, and the fields are read"].append(field)
+        field, own = name_below(root, file), outlines[file.parent, file.stem]
+        if in_cropped(file): skipped["it is a crop, and the fields are read"].append(field)
         elif not own: skipped["it is a field without outlines of nuclei"].append(field)
         else: entries += [outlined_entry(file, field, outline, sipakmed_class(folder)) for outline in own]
     if not entries: raise InputError(f"{folder} has no outlines such as 001_nuc01.dat beside its fields: "
@@ -284,16 +285,16 @@ def scan_folders(
     "A folder per class, in one of its variants; raises `InputError` where there is none or where it is not clear."
     if splits := split_folders(root):
         return scan_splits(root, choose_splits(root, splits, reading), scan_folders)
-    folders = class_folders(root)
-    if readings := sipakmed_readings(folders):
+    files = below_all(class_folders(root))
+    if readings := sipakmed_readings(files):
         if len(readings) == 1: reading = reading or next(iter(readings))
         reading = choose_reading(root, reading, readings, "holds fields and the cells cropped from them")
-        scans = [dict(cropped=scan_cropped, fields=scan_outlined)[reading](root, folder) for folder in folders]
+        scans = [dict(cropped=scan_cropped, fields=scan_outlined)[reading](root, *item) for item in files.items()]
         return merge_scans(scans[0].layout, scans)
-    if not class_is_outer(root, folders, reading): return scan_inner(root, folders)
-    if not folders:
+    if not class_is_outer(root, files, reading): return scan_inner(root, list(files))
+    if not files:
         raise InputError(f"{root} holds no class folders with images and none of {', '.join(TABLES)}: "
                          "give each class a folder of its own in it, such as NILM and HSIL")
-    found = scan_classes(root, folders)
+    found = scan_classes(root, files)
     found = replace(found, skipped=stray_images(root) | found.skipped)
     return chosen_split(root, found, reading if reading in SPLIT_READINGS else "")

@@ -171,9 +171,10 @@ def check_labels(root: Path, entries: list):
 
 def notes_on_names(entries: list) -> list:
     "What looks like one image that is there twice, in two formats."
-    def stem(source): return unicodedata.normalize("NFC", Path(source).with_suffix("").as_posix()).casefold()
-    names = Counter(stem(e.source) for e in entries if not e.centre)
-    twice = [e.source for e in entries if names.get(stem(e.source), 0) > 1]
+    stems = {e.source: unicodedata.normalize("NFC", os.path.splitext(e.source)[0]).casefold()
+             for e in entries if not e.centre}
+    names = Counter(stems.values())
+    twice = [source for source, stem in stems.items() if names[stem] > 1] if len(names) < len(stems) else []
     if not twice: return []
     return [f"{counted(len(twice), 'file')} with one name but for case or ending, such as {twice[0]}: each is a cell"]
 

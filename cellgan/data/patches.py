@@ -7,12 +7,11 @@ __all__ = ['Collector', 'collected_patches', 'check_memory', 'check_coordinates'
            'folder_key', 'render_phantom', 'load_phantom', 'check_sizes', 'load_patches', 'settings_for', 'patches_of']
 
 # %% ../../nbs/2_data/14_patches.ipynb #db56079c
-import inspect
-import os
-import warnings
+import inspect, os, warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,9 @@ from ..core.config import BETHESDA, Config, InputError
 from ..core.machine import memory_bytes
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
+from .anatomy import FIELD_OF_VIEW
 from .cache import cached
 from .entries import Scan, counted, order_classes, reasons
-from .anatomy import FIELD_OF_VIEW
 from .layouts import find_data, scan, split_reading
 from .phantom import Phantom, render
 from .reading import OUTSIDE, View, side_of
@@ -145,12 +144,11 @@ def read_entries(
     collector = Collector(found, left_out, image_size)
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # such an image is skipped and reported
-        parts = parts_of(files)
-        readings = pool.map(lambda part: read_part(part, image_size, view), parts)
+        readings = pool.map(lambda part: read_part(part, image_size, view), parts_of(files))
         with ProgressBar(None, "reading", len(found.entries), unit="cell", disable=not progress) as bar:
-            for part, reading in zip(parts, readings):
-                collector.add(part[1], reading)
-                bar.update(len(part[1]))
+            for entries, reading in chain.from_iterable(readings):
+                collector.add(entries, reading)
+                bar.update(len(entries))
     check_coordinates(found.entries, collector.skipped)
     check_classes(found.entries, collector.kept, collector.skipped)
     return collected_patches(collector)
