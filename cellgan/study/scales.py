@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALL_ABLATION', 'SMALL_COMPARE', 'FID_OF_PAPER', 'ABLATION_SCALES', 'COMPARE_SCALES', 'ASSUMED_RATE', 'at_scale',
-           'forward_gflop', 'training_gflop', 'hours_of_training', 'settings_of', 'runs_plan', 'synthetic_gib',
-           'augmentation_plan']
+           'forward_gflop', 'training_gflop', 'is_large', 'hours_of_training', 'settings_of', 'runs_plan',
+           'synthetic_gib', 'augmentation_plan']
 
 # %% ../../nbs/7_study/05_scales.ipynb #96fa698c
 import pandas as pd
@@ -15,6 +15,7 @@ from ..augmentation.plan import Plan, comma_separated, generator_runs
 from ..core.config import Config, InputError, make_config
 from ..core.machine import device_of, visible_gpus
 from ..training.models import model_of
+from .rehearsal import RATES, SHARE, counted_run
 
 # %% ../../nbs/7_study/05_scales.ipynb #c55af556
 SMALL_ABLATION = dict(preset="demo", image_size=64, width=4, iterations=2500, batch_size=4, seeds=3, per_class=300,
@@ -38,7 +39,7 @@ def at_scale(
     return given | {name: value for name, value in scales[scale].items() if given.get(name) is None}
 
 # %% ../../nbs/7_study/05_scales.ipynb #d8c6278f
-ASSUMED_RATE = dict(cuda=40.0, cpu=0.1, mps=2.0)  # 10^12 operations a second
+ASSUMED_RATE = dict(cuda=SHARE * min(RATES.values()), cpu=0.1, mps=2.0)  # 10^12 operations a second
 
 def forward_gflop(
     network: torch.nn.Module,  # on the meta device
@@ -66,6 +67,12 @@ def training_gflop(
     return (4 * drawn + 9 * judged) / n
 
 # %% ../../nbs/7_study/05_scales.ipynb #3bb015cd
+def is_large(
+    config: Config,
+) -> bool:
+    "Whether counting a run, which takes some seconds, is worth it."
+    return config.image_size >= 256
+
 def hours_of_training(
     config: Config,
     rate: float,  # 10^12 operations a second
@@ -73,7 +80,8 @@ def hours_of_training(
     "Hours of one run."
     if config.seconds: return config.seconds / 3600
     if config.teraflop: return config.teraflop / rate / 3600
-    return training_gflop(config) * config.batch_size * config.iterations / 1000 / rate / 3600
+    gflop = counted_run(config)[0] if is_large(config) else training_gflop(config)
+    return gflop * config.batch_size * config.iterations / 1000 / rate / 3600
 
 # %% ../../nbs/7_study/05_scales.ipynb #63d193fe
 def settings_of(
@@ -85,12 +93,13 @@ def settings_of(
 
 # %% ../../nbs/7_study/05_scales.ipynb #88f1418b
 def runs_plan(
-    runs: list,     # dicts, of `train`
+    runs: list,                 # dicts, of `train`
     workers: int,
-    gpus: int | None = None,  # GPUs for each run; 0: use the processor
-) -> pd.DataFrame:  # one column: what, how much
-    "How many runs, on what, and how long they take."
-    device = "cpu" if gpus == 0 else device_of("auto")
+    gpus: int | None = None,    # GPUs for each run; 0: use the processor
+    files: str = "table.csv, runs.csv, figure.png, runs/",
+) -> pd.DataFrame:              # one column: what, how much
+    "How many runs, on what, how long they take, and what they leave."
+    device = "cpu" if gpus == 0 else "cuda" if visible_gpus() else device_of("auto")
     rate, configs = ASSUMED_RATE[device.split(":")[0]], [settings_of(row) for row in runs]
     at_once = min(workers, max(1, len(visible_gpus()) // (gpus or 1))) if device == "cuda" else workers
     hours = [hours_of_training(config, rate) for config in configs]
@@ -99,7 +108,9 @@ def runs_plan(
             "assumed 10^12 operations a second": rate,
             "hours in all": round(sum(known) / at_once, 1), "runs without an estimate": len(hours) - len(known),
             "size": f"{configs[0].image_size}x{configs[0].image_size}" if configs else ""}
-    return pd.DataFrame(rows, index=["plan"]).T
+    if any(map(is_large, configs)):
+        rows["GiB of memory, the largest run"] = round(max(counted_run(config)[1] for config in configs), 1)
+    return pd.DataFrame(rows | {"files": files}, index=["plan"]).T
 
 # %% ../../nbs/7_study/05_scales.ipynb #6fc987d1
 def synthetic_gib(
@@ -120,7 +131,7 @@ def augmentation_plan(
     arms = sum(selections * (1 + len(plan.all_ratios)) if arm.generated else 1 for arm in plan.all_arms)
     trials = arms * len(comma_separated(plan.classifiers)) * plan.seeds * plan.folds
     rows = {"trained classifiers": trials, "epochs of each": plan.epochs,
-            "GiB of synthetic patches": round(synthetic_gib(plan), 1),
-            "files": "table.csv, runs.csv, figure.png, trials/, records/, synthetic/, runs/"}
-    more = pd.DataFrame(rows, index=["plan"]).T
-    return pd.concat([runs_plan(generator_runs(plan), plan.workers, plan.gpus), more])
+            "GiB of synthetic patches": round(synthetic_gib(plan), 1)}
+    files = "table.csv, runs.csv, figure.png, trials/, records/, synthetic/, runs/"
+    of_runs = runs_plan(generator_runs(plan), plan.workers, plan.gpus, files)
+    return pd.concat([pd.DataFrame(rows, index=["plan"]).T, of_runs])
