@@ -212,7 +212,8 @@ def sipakmed_readings(folders: list) -> dict:  # "cropped", "fields" -> what it 
 def read_outline(file: Path) -> tuple:  # (x, y)
     "The centre of an outline's bounding box; raises `InputError` for a line that is not two numbers."
     corners = []
-    for number, line in enumerate(check_file(file, 2**24).read_text(errors="replace").splitlines(), 1):
+    text = check_file(file, 2**24).read_text(errors="replace", encoding="utf-8")
+    for number, line in enumerate(text.splitlines(), 1):
         try: x, y = map(plain_number, line.split(","))
         except ValueError: x = y = math.nan
         if not (math.isfinite(x) and math.isfinite(y)):
