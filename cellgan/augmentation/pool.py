@@ -102,4 +102,4 @@ def run_trials(
                      disable=not progress) as bar:
         for _ in run_in_pool(missing, folder, workers, missing[0].plan.device if missing else "cpu"): bar.update()
     release_data()
-    return pd.DataFrame([json.loads(file.read_text()) for file in files])
+    return pd.DataFrame([json.loads(file.read_text(encoding="utf-8")) for file in files])

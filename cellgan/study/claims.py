@@ -176,7 +176,7 @@ def kept_evaluation(
     "A kept evaluation; raises `InputError` where it is missing."
     path = project_root()/"outputs"/"reference"/name/"fidelity.json"
     if not path.is_file(): raise InputError(f"{path} is missing: get it from the project's repository")
-    written = json.loads(path.read_text())
+    written = json.loads(path.read_text(encoding="utf-8"))
     rows = [{"metric": metric, "class": each, **values}
             for metric, classes in written["metrics"].items() for each, values in classes.items()]
     return written, pd.DataFrame(rows)

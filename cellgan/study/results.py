@@ -30,7 +30,7 @@ def error_of_run(
 ) -> str:          # "" where nothing failed
     "The error of the last failed attempt."
     failed = failed_notebooks(folder)
-    return failed[-1].with_suffix(".txt").read_text() if failed else ""
+    return failed[-1].with_suffix(".txt").read_text(encoding="utf-8") if failed else ""
 
 def collect_results(
     table: pd.DataFrame,  # from `run_study` or `study_state`

@@ -9,7 +9,6 @@ __all__ = ['plain_value', 'run_parameters', 'data_version', 'default_data', 'not
 
 # %% ../../nbs/7_study/01_runs.ipynb #11b96558
 import ast
-import fcntl
 import json
 import math
 import re
@@ -22,6 +21,7 @@ import pandas as pd
 
 from ..core.config import InputError, project_root, run_folder
 from ..core.files import replacing
+from ..core.locks import try_lock, unlock
 from ..core.versions import notebook_version, result_key
 from ..data.reading import content_hash
 from ..data.entries import files_below
@@ -109,16 +109,15 @@ def run_lock(
     attempts: int = 3,  # 50 ms apart: whoever asks for the state of a run holds its lock for an instant
 ):                      # a context whose value is the open file's descriptor; None where another process holds the lock
     "Holds the lock of a run's folder."
-    with open(folder/"lock", "a") as file:
+    with open(folder/"lock", "a", encoding="utf-8") as file:
         for _ in range(attempts):
-            try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError: time.sleep(0.05)
-            else: break
+            if try_lock(file): break
+            time.sleep(0.05)
         else:
             yield None
             return
         try: yield file.fileno()
-        finally: fcntl.flock(file, fcntl.LOCK_UN)
+        finally: unlock(file)
 
 # %% ../../nbs/7_study/01_runs.ipynb #c5d607e9
 def failed_notebooks(
@@ -154,14 +153,14 @@ def write_description(
     "Makes a run's folder, with `run.json` in it."
     folder.mkdir(parents=True, exist_ok=True)
     if (folder/"run.json").is_file(): return
-    with replacing(folder/"run.json") as part: part.write_text(json.dumps(description, indent=1))
+    with replacing(folder/"run.json") as part: part.write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 def seconds_of_run(
     folder: Path,  # a run's folder
 ) -> float | None:
     "Seconds of the attempt that finished the run; None where none did."
     done = folder/"done.json"
-    return json.loads(done.read_text()).get("seconds") if done.is_file() else None
+    return json.loads(done.read_text(encoding="utf-8")).get("seconds") if done.is_file() else None
 
 # %% ../../nbs/7_study/01_runs.ipynb #5a9342a9
 def state_table(

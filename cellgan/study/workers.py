@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import psutil
 from submitit import AutoExecutor
 from submitit.helpers import Checkpointable
 
@@ -40,7 +41,9 @@ def kernel_manager_with(
 
     class Kernel(AsyncKernelManager):
         async def start_kernel(self, **settings):
-            await super().start_kernel(pass_fds=(descriptor,), **settings)
+            # on Windows nothing is inherited, and the worker alone holds the lock
+            inherited = dict(pass_fds=(descriptor,)) if os.name == "posix" else {}
+            await super().start_kernel(**inherited, **settings)
 
     return Kernel
 
@@ -51,7 +54,7 @@ def execute_run(
 ):
     "Executes the run's notebook; raises what the notebook raises."
     import papermill
-    run, root = json.loads((folder/"run.json").read_text()), folder.parents[3]
+    run, root = json.loads((folder/"run.json").read_text(encoding="utf-8")), folder.parents[3]
     name = f"{run['notebook']}.ipynb"
     given = run["parameters"] | dict(run=folder.relative_to(root/"outputs").as_posix())
     # start_timeout: on a busy machine a kernel takes its time
@@ -70,7 +73,7 @@ def keep_failure(
     "Keeps the executed notebook and the error of a failed attempt."
     name, message = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
     failed = folder/f"failed-{len(failed_notebooks(folder)) + 1}.ipynb"
-    failed.with_suffix(".txt").write_text(f"{name}: {message}")
+    failed.with_suffix(".txt").write_text(f"{name}: {message}", encoding="utf-8")
     executed = folder/source.name
     if executed.exists(): os.replace(executed, failed)
     else: shutil.copy(source, failed)
@@ -82,7 +85,7 @@ def attempt_run(
     stop_requested,   # returns whether this process, and with it the kernel, was asked to stop
 ) -> bool:            # False where the run was stopped
     "Executes the run's notebook and writes `done.json`, or keeps the failure."
-    run, started = json.loads((folder/"run.json").read_text()), time.time()
+    run, started = json.loads((folder/"run.json").read_text(encoding="utf-8")), time.time()
     source = folder.parents[3]/"nbs"/f"{run['notebook']}.ipynb"
     if notebook_version(source) != run["code"]: raise InputError(CODE_CHANGED)
     try: execute_run(folder, descriptor)
@@ -91,7 +94,7 @@ def attempt_run(
         keep_failure(folder, source, error)
     else:
         seconds = round(time.time() - started, 1)
-        with replacing(folder/"done.json") as part: part.write_text(json.dumps(dict(seconds=seconds)))
+        with replacing(folder/"done.json") as part: part.write_text(json.dumps(dict(seconds=seconds)), encoding="utf-8")
     return True
 
 # %% ../../nbs/7_study/02_workers.ipynb #9aabaa6b
@@ -99,9 +102,7 @@ def process_exists(
     process: int,  # its number; 0: always
 ) -> bool:
     "Whether this machine has such a process."
-    try: os.kill(process, 0)
-    except ProcessLookupError: return False
-    return True
+    return process == 0 or psutil.pid_exists(process)
 
 # %% ../../nbs/7_study/02_workers.ipynb #5aa855f7
 def take_run(

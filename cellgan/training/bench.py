@@ -10,7 +10,6 @@ __all__ = ['plain_variant', 'package_variant', 'training_variants', 'ceiling', '
 # %% ../../nbs/4_training/24_bench.ipynb #17cfb8ac
 import gc
 import json
-import resource
 import statistics
 import tempfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..core.config import BETHESDA, Config, make_config
-from ..core.machine import keep_memory
+from ..core.machine import keep_memory, peak_bytes
 from ..data.batches import to_uint8
 from ..model.compiled import Compiled, compile_networks
 from .cellgan import training_step
@@ -151,7 +150,7 @@ def writing_times(
 def peak_gib(device) -> float:
     "The largest amount of memory used so far, in GiB: the device's, or on a CPU the process's."
     if torch.device(device).type == "cuda": return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_bytes() / 2**30
 
 def scaling_rows(
     config: Config,   # width, device

@@ -31,7 +31,7 @@ def measured_rows(
     path = folder/"fidelity.json"
     if not path.is_file(): return ["Not evaluated yet: run `evaluate.ipynb` and this card fills itself."]
     def number(value): return "" if value is None else f"{value:.3g}"
-    metrics = json.loads(path.read_text())["metrics"]
+    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
     rows = [(metric, name, each) for metric, classes in metrics.items() for name, each in classes.items()]
     cells = [(metric, name, number(each.get("value")), f"{number(each.get('low'))} to {number(each.get('high'))}",
               number(each.get("floor")), str(each.get("n", ""))) for metric, name, each in rows]
@@ -48,7 +48,7 @@ def model_card(
     folder: Path,  # a finished run's
 ) -> str:          # markdown
     "What the generator is, how it was made, what it is for, and how good it was found to be."
-    config = config_from_json((folder/"config.json").read_text())
+    config = config_from_json((folder/"config.json").read_text(encoding="utf-8"))
     last, weights = read_metrics(folder).iloc[-1], (folder/"generator.safetensors").read_bytes()
     changed = listed(changed_settings(config)) or "none"
     digest = hashlib.sha256(weights).hexdigest()
@@ -71,7 +71,7 @@ def data_sheet(
     folder: Path,  # a run folder
 ) -> str:          # markdown
     "What the generator was trained on, and the questions that only its owner can answer."
-    config, counts = config_from_json((folder/"config.json").read_text()), count_images(folder)
+    config, counts = config_from_json((folder/"config.json").read_text(encoding="utf-8")), count_images(folder)
     folder_name = f"a folder named {Path(config.data).name}"
     name = "the built-in phantom, drawn by code" if config.data == "phantom" else folder_name
     kept_out = f"Fold {config.fold} of {config.folds} was kept out." if config.folds else "Nothing was kept out."
@@ -86,7 +86,7 @@ def with_yours(
     begin: str,  # what a person's part begins with
 ) -> str:
     "The new text, above what a person has written so far."
-    yours = path.read_text().partition(YOURS)[2] if path.is_file() else ""
+    yours = path.read_text(encoding="utf-8").partition(YOURS)[2] if path.is_file() else ""
     return f"{text}\n{YOURS}{yours or chr(10) + begin}"
 
 # %% ../../nbs/4_training/21_card.ipynb #c96e6ef3
@@ -100,5 +100,5 @@ def write_cards(
              folder/"data-sheet.md": (data_sheet(folder), questions)}
     for path, (text, begin) in cards.items():
         text = with_yours(text, path, begin)
-        with replacing(path) as part: part.write_text(text)
+        with replacing(path) as part: part.write_text(text, encoding="utf-8")
     return list(cards)

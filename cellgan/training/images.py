@@ -230,7 +230,7 @@ def read_images(
 ) -> torch.Tensor:         # uint8 (classes, per_class, 3, H, W)
     "Images back from their files, for `class_grid`; white where a class has fewer."
     files = {}
-    with open(manifest, newline="") as file:
+    with open(manifest, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file): files.setdefault(row["class"], []).append(row["file"])
     def read(name): return pil_to_tensor(open_image(Path(manifest).parent/name))
     rows = [torch.stack([read(name) for name in names[:per_class]]) for names in files.values()]

@@ -82,7 +82,7 @@ def prepare_folder(
     try:
         samples.mkdir(parents=True, exist_ok=True)
         for written in (folder, samples): remove_parts(written)
-        with replacing(folder/"config.json") as part: part.write_text(config_to_json(config))
+        with replacing(folder/"config.json") as part: part.write_text(config_to_json(config), encoding="utf-8")
         if iteration < 0:
             names = ("checkpoint.pt", "generator.safetensors", "problems.txt")
             for old in (*(folder/name for name in names), *samples.glob("*.png")):

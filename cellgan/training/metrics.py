@@ -78,7 +78,7 @@ def log_metrics(
     "Appends a line to `metrics.jsonl`; raises `InputError` where a loss is not finite."
     line = metrics_line(state, config, seconds)
     if write:
-        with open(folder/"metrics.jsonl", "a") as file: file.write(json.dumps(line) + "\n")
+        with open(folder/"metrics.jsonl", "a", encoding="utf-8") as file: file.write(json.dumps(line) + "\n")
     state.sums = {}
     return line
 
@@ -89,10 +89,10 @@ def drop_metrics_after(
 ):
     "Removes the lines of `metrics.jsonl` that were written after an iteration, and one that is incomplete."
     path = folder/"metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= iteration]
     if kept == lines: return
-    with replacing(path) as part: part.write_text("".join(kept))
+    with replacing(path) as part: part.write_text("".join(kept), encoding="utf-8")
 
 # %% ../../nbs/4_training/11_metrics.ipynb #db973a55
 def read_metrics(
@@ -100,7 +100,7 @@ def read_metrics(
 ) -> pd.DataFrame:       # one row per log line
     "The lines of `metrics.jsonl`; raises `InputError` where there are none, or one is not JSON."
     path = Path(folder)/"metrics.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     if not lines: raise InputError(f"{path} has no metrics: the run has not logged anything yet")
     rows = []
     for number, line in enumerate(lines, 1):

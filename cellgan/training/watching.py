@@ -66,7 +66,7 @@ class Watch:
         if not text or text in self.reported: return
         self.reported.add(text)
         message = f"iteration {iteration:,}: {text}"
-        with open(self.folder/"problems.txt", "a") as file: file.write(message + "\n")
+        with open(self.folder/"problems.txt", "a", encoding="utf-8") as file: file.write(message + "\n")
         self.report(message)
 
     def metrics(self, line: dict):
