@@ -30,7 +30,9 @@ def error_of_run(
 ) -> str:          # "" where nothing failed
     "The error of the last failed attempt."
     failed = failed_notebooks(folder)
-    return failed[-1].with_suffix(".txt").read_text() if failed else ""
+    if not failed: return ""
+    try: return failed[-1].with_suffix(".txt").read_text()
+    except (OSError, UnicodeDecodeError): return f"{failed[-1].with_suffix('.txt')} cannot be read"
 
 def collect_results(
     table: pd.DataFrame,  # from `run_study` or `study_state`

@@ -28,8 +28,9 @@ from ..core.files import replacing
 from ..core.machine import available_cores, visible_gpus
 from ..core.progress import ProgressBar
 from ..core.versions import notebook_version
-from .runs import (code_unchanged, describe_runs, failed_notebooks, folder_of_run, run_lock, run_state,
-                                state_table, state_when_unlocked, write_description)
+from .damage import prepare_runs
+from .runs import (code_unchanged, describe_runs, failed_notebooks, folder_of_run, read_note, run_lock,
+                                run_state, state_table, state_when_unlocked)
 
 # %% ../../nbs/7_study/02_workers.ipynb #0d497296
 def kernel_manager_with(
@@ -51,7 +52,7 @@ def execute_run(
 ):
     "Executes the run's notebook; raises what the notebook raises."
     import papermill
-    run, root = json.loads((folder/"run.json").read_text()), folder.parents[3]
+    run, root = read_note(folder/"run.json"), folder.parents[3]
     name = f"{run['notebook']}.ipynb"
     given = run["parameters"] | dict(run=folder.relative_to(root/"outputs").as_posix())
     # start_timeout: on a busy machine a kernel takes its time
@@ -82,7 +83,7 @@ def attempt_run(
     stop_requested,   # returns whether this process, and with it the kernel, was asked to stop
 ) -> bool:            # False where the run was stopped
     "Executes the run's notebook and writes `done.json`, or keeps the failure."
-    run, started = json.loads((folder/"run.json").read_text()), time.time()
+    run, started = read_note(folder/"run.json"), time.time()
     source = folder.parents[3]/"nbs"/f"{run['notebook']}.ipynb"
     if notebook_version(source) != run["code"]: raise InputError(CODE_CHANGED)
     try: execute_run(folder, descriptor)
@@ -290,7 +291,7 @@ def run_study(
     folders = [folder_of_run(study, description) for description in descriptions]
     options = slurm_options(study, gpus or 0, threads, partition, minutes)
     executor = make_executor(run_folder(study)/"jobs", engine, options)
-    for folder, description in zip(folders, descriptions): write_description(folder, description)
+    prepare_runs(folders, descriptions)
     unique, starter = tuple(dict.fromkeys(folders)), os.getpid() if engine == "local" else 0
     def start_worker(place):
         if code_unchanged(descriptions): return executor.submit(Worker(unique, retries, resources[place], starter))
