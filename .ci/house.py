@@ -157,7 +157,79 @@ def text_files_are_utf8():
     return "\n".join(problems)
 
 
+def page_numbers_are_their_own():
+    "Inside a chapter the number is the reading order, so no two pages share one."
+    taken, problems = {}, []
+    for page in pages():
+        place = page.parent.name, page.name[:2]
+        if place in taken:
+            problems.append(f"{page.relative_to(ROOT)} and {taken[place].name} have the same number: give one of them another")
+        taken[place] = page
+    return "\n".join(problems)
+
+
+OTHERS_METHODS = {"forward", "backward"}  # torch says what these are; what the module does stands at its class
+
+
+def definitions_in(body, names=""):
+    "The public classes and functions of a module, methods too, each with its full name."
+    for node in body:
+        if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name.startswith("_") or node.name in OTHERS_METHODS:
+            continue
+        if names and node.end_lineno == node.lineno:
+            continue  # a method of one line says itself what it does
+        yield names + node.name, node
+        if isinstance(node, ast.ClassDef):
+            yield from definitions_in(node.body, f"{names}{node.name}.")
+
+
+def gives_something_back(function):
+    "Whether a function returns or yields a value, functions inside it apart."
+    left = list(function.body)
+    while left:
+        node = left.pop()
+        if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
+            continue
+        if isinstance(node, (ast.Return, ast.Yield)) and node.value and getattr(node.value, "value", 0) is not None:
+            return True
+        left += ast.iter_child_nodes(node)
+    return False
+
+
+def says_what_comes_back(function, lines):
+    "By its annotation, or by a comment after the last parenthesis of its head."
+    if function.returns:
+        return True
+    last = max([function, *ast.walk(function.args)], key=lambda node: getattr(node, "end_lineno", 0))
+    below_parameters = function.lineno if last is function else last.end_lineno
+    head = lines[below_parameters - 1 : function.body[0].lineno - 1]
+    return any(re.match(r"\s*(def .*)?\):\s+#", line) for line in head)
+
+
+def is_described(method, lines):
+    "Whether comments say what goes in and what comes out, as `images: Tensor,  # (N, 3, S, S)`."
+    return any(re.match(r"\s*\)( -> .*)?:\s+#", line) for line in lines[method.lineno : method.body[0].lineno - 1])
+
+
+def docstrings_say_what_comes_back():
+    "Every public class and function has a docstring of at least three words, and says what it returns."
+    problems = []
+    for module in chapter_modules():
+        source = file_of(module).read_text()
+        for name, node in definitions_in(ast.parse(source).body):
+            place, docstring = f"{module}.{name}", ast.get_docstring(node) or ""
+            described = "." in name and is_described(node, source.splitlines())
+            if len(docstring.split()) < 3 and not described:
+                problems.append(f"{place} has the docstring {docstring!r}: say in a sentence what it does or what comes back")
+            if isinstance(node, ast.FunctionDef) and gives_something_back(node):
+                if not says_what_comes_back(node, source.splitlines()):
+                    problems.append(f"{place} returns something: annotate it, or write `):  # what comes back`")
+    return "\n".join(problems)
+
+
 CHECKS = [
+    page_numbers_are_their_own,
+    docstrings_say_what_comes_back,
     pages_and_modules_have_one_name,
     no_import_circles,
     imports_lead_to_earlier_pages,

@@ -141,7 +141,9 @@ def simulate(
     return pd.DataFrame(rows)
 
 # %% ../../nbs/6_augmentation/09_power.ipynb #7aef8d16
-def standard_error(share: float, n: int) -> float: return math.sqrt(share * (1 - share) / n)
+def standard_error(share: float, n: int) -> float:
+    "Of a share that was counted in n trials."
+    return math.sqrt(share * (1 - share) / n)
 
 # %% ../../nbs/6_augmentation/09_power.ipynb #26edea59
 def power_of_test(

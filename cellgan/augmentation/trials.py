@@ -49,7 +49,9 @@ class Trial:
     fingerprint: str    # of the data
 
 @lru_cache(maxsize=100)
-def file_hash(path: str) -> str: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def file_hash(path: str) -> str:
+    "sha256 of a file, hexadecimal; read once per process."
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 # %% ../../nbs/6_augmentation/05_trials.ipynb #f848d5d5
 def largest_addition(
@@ -154,7 +156,9 @@ def parts_of(plan: Plan, fold: int, seed: int) -> FoldParts:
     return fold_parts(data_of(plan), plan.real_per_class, plan.test_per_class, plan.folds, fold, seed)
 
 @lru_cache(maxsize=4)
-def selecting_classifier(trial: Trial) -> torch.nn.Module: return train_trial(trial)[0]
+def selecting_classifier(trial: Trial) -> torch.nn.Module:
+    "The classifier of a trial on real patches, which chooses among generated ones; trained once per process."
+    return train_trial(trial)[0]
 
 def release_data():
     "Empties the caches of this process."

@@ -143,7 +143,9 @@ class RunSettings:
     precision: str = "float32"       # "float32", or "bfloat16" for the networks' matrix products
     compile: bool = False            # compile the networks with torch.compile; on a CPU it needs a C++ compiler
     phantom_patches: int = 14_477    # patches in the built-in data set; the paper's data set has as many
-    field_of_view: int = 128         # CRIC fields: pixels a side that are cut around a nucleus, then resized
+    field_of_view: int = 128         # fields: pixels a side that are cut around a nucleus, then resized
+    field_of_view_um: float = 0.0    # the same in micrometres, instead, and for whole images too; 0: not set
+    um_per_px: float = 0.0           # micrometres per pixel of files for which the data says nothing; 0: not known
     folds: int = 0                   # folds of the data; 0: train on all of it
     fold: int = 0                    # the fold that training leaves out, from 0; its groups are never seen
     device: str = "auto"             # "auto", "cpu", "cuda", "cuda:1", "mps"
@@ -166,6 +168,8 @@ def check(config: Config):
         object.__setattr__(config, field.name, value)  # a whole number may have become a float
     if config.seconds and config.teraflop:
         raise InputError("seconds and teraflop are both set: a run has one budget, so leave one out")
+    if config.data == "phantom" and (config.um_per_px or config.field_of_view_um):
+        raise InputError("um_per_px and field_of_view_um are for data of your own: the phantom has its own scale")
     if config.sgc and config.sle:
         raise InputError("sgc and sle are both True: SLE takes the place of SGC, so set sgc to False")
     check_model(config)
@@ -253,7 +257,8 @@ def notebook_config(
 # %% ../../nbs/1_core/02_config.ipynb #8882df8e
 # settings that came after the first files were written
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
-         "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order")
+         "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order",
+         "um_per_px", "field_of_view_um")
 
 def config_to_json(
     config: Config,
@@ -263,6 +268,7 @@ def config_to_json(
                 if name not in ADDED or value != getattr(Config, name)}
     return json.dumps(settings, indent=1)
 
+# %% ../../nbs/1_core/02_config.ipynb #4cf3a957
 def config_from_json(
     text: str,           # what `config_to_json` wrote
     source: str = "it",  # where the text is from, for the message

@@ -101,7 +101,7 @@ def write_notebook(
     path.with_name(f".{path.name}.running").unlink(missing_ok=True)
 
 # %% ../../nbs/1_core/06_outputs.ipynb #0c809097
-def local_files():
+def local_files():  # an object with read, write, listdir and pretty_path
     "papermill's own handler for files on this machine."
     from papermill.iorw import papermill_io
     return papermill_io.get_handler("local")

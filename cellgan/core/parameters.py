@@ -46,8 +46,10 @@ class Range:
     with_low: bool = True   # whether `low` itself is allowed
     with_high: bool = True  # whether `high` itself is allowed
 
-    def allows(self, value): return self.low <= value <= self.high and (value > self.low or self.with_low) \
-                                    and (value < self.high or self.with_high)
+    def allows(self, value) -> bool:
+        "Whether a number lies in the range; never for one that is not a number."
+        above = value > self.low or (self.with_low and value == self.low)
+        return above and (value < self.high or (self.with_high and value == self.high))
 
     def __str__(self):
         kind = "a whole number" if type(self.low) is type(self.high) is int else "a number"
@@ -132,6 +134,8 @@ NUMBER_RULES = {
     "logit_scale": Range(0.0, 1e6, with_low=False),
     **dict.fromkeys(("ema_decay", "beta1", "beta2"), Range(0.0, 1.0, with_high=False)),
     "augment_colour": Range(0.0, 10.0),
+    "um_per_px": Range(0.0, 100.0),
+    "field_of_view_um": Range(0.0, 10_000.0),
     "ema_kimg": Range(0.0, 1e6),
     "decay_from": Range(0.0, 1.0),
     "reconstruction_share": Range(0.0, 1.0, with_low=False),

@@ -22,8 +22,8 @@ from ..core.versions import result_key, source_version
 from .cache import cache_folder
 from .copies import Copy, find_near_duplicates
 from .entries import counted
-from .patches import load_patches
-from .store import Patches, image_hashes, reordered
+from .patches import patches_of
+from .store import Patches, image_hashes
 
 # %% ../../nbs/2_data/16_folds.ipynb #d1f0aa01
 def near_duplicates(
@@ -94,13 +94,11 @@ def without_fold(
     return rest
 
 def training_patches(
-    config: Config,         # data, image_size, phantom_patches, field_of_view, class_order, folds, fold
+    config: Config,         # see `patches_of`; and folds, fold
     progress: bool = True,  # show progress bars
 ) -> Patches:
     "What a run may learn from: its data, less the fold that it leaves out."
-    patches = load_patches(config.data, config.image_size, config.phantom_patches,
-                           field_of_view=config.field_of_view, progress=progress)
-    patches = reordered(patches, config.class_order)
+    patches = patches_of(config, progress=progress)
     return without_fold(patches, config.folds, config.fold) if config.folds else patches
 
 # %% ../../nbs/2_data/16_folds.ipynb #eab31356

@@ -77,7 +77,7 @@ def centre_of_mass(windows: Tensor) -> tuple:  # (..., GRID, GRID) to two of (..
     return (weighted*t).sum((-2, -1)), (weighted*t[:, None]).sum((-2, -1))
 
 # %% ../../nbs/2_data/14_keypoints.ipynb #4670798d
-def reorient(windows, flip_x, flip_y, swap):
+def reorient(windows, flip_x, flip_y, swap) -> tuple:
     "Flips and transposes each window (..., GRID, GRID) where its flags (...) say so; and the 2x2 frames that did it."
     def where(flag, yes, no): return torch.where(flag[..., None, None], yes, no)
     windows = where(flip_x, windows.flip(-1), windows)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODES', 'DECODED', 'LARGEST_FILE', 'BYTES_PER_PIXEL', 'FORMATS', 'OUTSIDE', 'Unusable', 'grey_to_8_bit', 'to_rgb',
-           'Budget', 'check_image_file', 'open_image', 'content_hash', 'decode', 'open_rgb', 'cut', 'Reading',
-           'make_patch', 'read_file']
+           'Budget', 'check_image_file', 'open_image', 'content_hash', 'decode', 'open_rgb', 'View', 'side_of', 'cut',
+           'Reading', 'make_patch', 'read_file']
 
 # %% ../../nbs/2_data/09_reading.ipynb #875cb43c
 import hashlib
@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image, ImageFile, ImageOps
+
+from .entries import Entry
 
 # %% ../../nbs/2_data/09_reading.ipynb #576ff9d0
 class Unusable(Exception):
@@ -64,6 +66,7 @@ class Budget:
 
     @contextmanager
     def reserve(self, size: int):
+        "A context that holds so many bytes, and waits for them."
         with self.changed:
             self.changed.wait_for(lambda: not self.used or self.used + size <= self.whole)
             self.used += size
@@ -140,21 +143,37 @@ def open_rgb(
     except Exception:  # Pillow raises nearly every type there is for a damaged file
         raise Unusable("it is truncated or damaged") from None
 
+# %% ../../nbs/2_data/09_reading.ipynb #df7a20ee
+@dataclass(frozen=True)
+class View:
+    "How much of a file a patch shows."
+    pixels: int      # side of the square that is cut around a nucleus
+    um: float = 0.0  # that side in micrometres, for whole images too; 0: `pixels` holds
+
+def side_of(
+    entry: Entry,  # with a scale where the view is in micrometres
+    view: View,
+) -> int | None:   # pixels of the file; None: as much of the image as is square
+    "How large a square is cut for an entry."
+    if view.um: return round(view.um / entry.um_per_px)
+    return view.pixels if entry.centre else None
+
 # %% ../../nbs/2_data/09_reading.ipynb #26ac8419
 OUTSIDE = "the nucleus lies outside the field"
 
 def cut(
     image: Image.Image,   # RGB, a field or a patch
     centre,               # (x, y) of the nucleus, or None for a whole patch
-    field_of_view: int,   # pixels of the field, a side; not used without a centre
+    side: int | None,     # pixels of the image, from `side_of`
 ) -> Image.Image:         # square
     "The square that becomes a patch; raises `Unusable` where it would leave the image."
     width, height = image.size
     if centre is None:
-        side = min(width, height)
+        side = side or min(width, height)
+        if side > min(width, height): raise Unusable("the image shows less than field_of_view_um")
         left, top = (width - side)//2, (height - side)//2
     else:
-        side, (x, y) = field_of_view, centre
+        x, y = centre
         if not (0 <= x < width and 0 <= y < height): raise Unusable(OUTSIDE)
         left, top = x - side//2, y - side//2
         if min(left, top) < 0 or left + side > width or top + side > height:
@@ -172,25 +191,25 @@ class Reading:
 def make_patch(
     square: Image.Image,  # RGB, from `cut`
     image_size: int,      # S, pixels a side
-) -> tuple:               # uint8 (3, S, S), digest of the pixels before resizing, whether it was enlarged
+) -> tuple:               # uint8 (3, S, S), digest of the pixels before resizing, their number a side
     "A square of the image as a patch."
     digest = hashlib.blake2b(square.tobytes(), digest_size=16, salt=str(square.size[0]).encode()).digest()
     resized = square
     if square.width != image_size: resized = square.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1)), digest, square.width < image_size
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1)), digest, square.width
 
 # %% ../../nbs/2_data/09_reading.ipynb #73823c07
 def read_file(
     path: Path,          # image file
     entries: list,       # the patches in it
     image_size: int,     # S, pixels a side
-    field_of_view: int,  # see `cut`
+    view: View,          # how much of it they show
 ) -> Reading:
     "Decodes a file once and makes all its patches."
     try: image, stored = open_rgb(path)
     except Unusable as error: return Reading("", "", [str(error)]*len(entries))
     results = []
     for entry in entries:
-        try: results.append(make_patch(cut(image, entry.centre, field_of_view), image_size))
+        try: results.append(make_patch(cut(image, entry.centre, side_of(entry, view)), image_size))
         except Unusable as error: results.append(str(error))
     return Reading(f"{image.width}x{image.height}", stored, results)

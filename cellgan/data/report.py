@@ -26,6 +26,7 @@ class DataReport:
     skipped: dict      # reason -> list of sources
     duplicates: dict   # kind -> list of sets of identical patches
     notes: list        # anything else worth knowing
+    scale: str = ""    # micrometres per pixel of the patches, "not known", or "" where nothing is said
 
     def __repr__(self): return "\n".join([headline(self), class_table(self).to_string(), *findings(self)])
 
@@ -58,6 +59,7 @@ def describe_files(report: DataReport) -> str:
 def findings(report: DataReport):  # yields text
     "Everything but the counts per class, a sentence each."
     if files := describe_files(report): yield files
+    if report.scale: yield f"micrometres per pixel of the patches: {report.scale}"
     if n := report.enlarged: yield f"{counted(n, 'patch', 'patches')} enlarged: cut from fewer pixels than image_size"
     for name, n in report.left_out.items():
         yield f"left out: {counted(n, 'cell')} of class {name}"

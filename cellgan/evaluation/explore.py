@@ -17,8 +17,7 @@ from ..core.files import replacing
 from ..core.parameters import InputError
 from ..data.batches import keyed_generator, to_uint8
 from ..data.layouts import find_data
-from ..data.patches import load_patches
-from ..data.store import reordered
+from ..data.patches import patches_of
 from .memorisation import pixel_code
 from ..training.images import MANIFEST
 from ..training.synthesis import Synthesizer, load_synthesizer
@@ -169,8 +168,6 @@ def load_explored(
     synthesizer = load_synthesizer(path, device)
     config = synthesizer.config
     if data is None and not at_hand(config.data): return synthesizer, None
-    patches = load_patches(data or config.data, config.image_size, min(most, config.phantom_patches),
-                           field_of_view=config.field_of_view)
-    patches = reordered(patches, config.class_order)
+    patches = patches_of(replace(config, phantom_patches=min(most, config.phantom_patches)), data)
     chosen = torch.linspace(0, len(patches.labels) - 1, min(most, len(patches.labels))).long()
     return synthesizer, patches.subset(chosen)

@@ -13,12 +13,10 @@ import torch
 import numpy as np
 
 from ..core.config import BETHESDA, Config
-from ..core.versions import result_key, source_version
-from ..data.cache import cached
 from ..data.folds import make_folds
-from ..data.patches import load_patches
-from ..data.store import Patches, image_hashes, make_patches, reordered
-from ..data.phantom import Phantom, render
+from ..data.patches import load_phantom, patches_of
+from ..data.store import Patches, image_hashes
+from ..data.phantom import Phantom
 from .judge import ThreeSides, split_around, split_three
 
 # %% ../../nbs/5_evaluation/07_reference.ipynb #a88ee9c7
@@ -30,14 +28,7 @@ def unseen_phantom(
 ) -> Patches:
     "Phantom patches of slides that no training run sees, each class equally frequent, kept in the cache."
     phantom = Phantom(size=image_size, seed=seed + 1001, frequencies=(1.0,) * len(BETHESDA))
-    def build():
-        rendered = render(phantom, n, progress=progress)
-        report = dict(sizes={f"{image_size}x{image_size}": n}, stored=dict(rendered=n), enlarged=0, left_out={},
-                      skipped={}, duplicates={}, notes=[])
-        labels, groups = [BETHESDA[i] for i in rendered.labels], [f"slide {i}" for i in rendered.slides]
-        sources = [f"phantom {i}" for i in range(n)]
-        return make_patches(torch.from_numpy(rendered.images), labels, groups, sources, "phantom", report, BETHESDA)
-    return cached(result_key(phantom=repr(phantom), n=n, code=source_version("cellgan.data.phantom")), build)
+    return load_phantom(phantom, n, True, progress)
 
 # %% ../../nbs/5_evaluation/07_reference.ipynb #5ee0a001
 def seen_mask(
@@ -62,12 +53,13 @@ class RealData:
 
 # %% ../../nbs/5_evaluation/07_reference.ipynb #5ee0a003
 def real_data(
-    config: Config,             # of the generator: data, image_size, field_of_view, folds, fold
+    config: Config,             # of the generator: see `patches_of`; and folds, fold
     data: str | None = None,    # "phantom", or a folder; None: what the generator was trained on
     phantom_patches: int = 6000,  # of the phantom; not used for a folder
     split: float = 0.5,         # share of the groups that the judge does not learn from; not used for a fold
     seed: int = 0,              # of the split, and of the phantom's new slides
     trained_on: set | None = None,  # hashes of the images that the generator saw, from its run's `images.csv`
+    um_per_px: float | None = None,  # micrometres per pixel of other data than the generator's; None: not known
     progress: bool = True,      # show progress bars
 ) -> RealData:
     "What to compare a generator with; patches that it has not seen, wherever there are any."
@@ -75,8 +67,7 @@ def real_data(
     if data == "phantom":
         patches = unseen_phantom(phantom_patches, size, seed, progress)
         return RealData(patches, split_three(patches, split, seed), "no")
-    patches = load_patches(data, size, field_of_view=config.field_of_view, progress=progress)
-    patches = reordered(patches, config.class_order)
+    patches = patches_of(config, data, um_per_px, progress)
     seen = seen_mask(patches, config, data == config.data, trained_on)
     around = split_around(patches, seen, seed=seed) if seen.any() else None
     if around and len(around.reference): return RealData(patches, around, "no")

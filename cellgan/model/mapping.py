@@ -21,7 +21,7 @@ def spectral_norm(
     return parametrizations.spectral_norm(layer, eps=1e-4) if on else layer
 
 # %% ../../nbs/3_model/01_mapping.ipynb #0986582e
-def weights_fixed():
+def weights_fixed():  # a context manager
     "A context in which each normalised weight is computed once, at its first use; parameters must not change in it."
     return parametrize.cached()
 

@@ -116,8 +116,8 @@ def main(
 ):
     "The program `cellgan`; ends with one line and the status 1 where something cannot be done."
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("--help", "-h"): return print(overview())
-    try: print(run_command(arguments[0], arguments[1:]))
+    asks_for_help = not arguments or arguments[0] in ("--help", "-h")
+    try: print(overview() if asks_for_help else run_command(arguments[0], arguments[1:]))
     except InputError as error: sys.exit(f"cellgan: {error}")
     except KeyboardInterrupt as stop: sys.exit(f"cellgan: {stop or 'stopped'}")
     except ModuleNotFoundError as error: sys.exit(f"cellgan: {not_installed(error)}")

@@ -84,7 +84,7 @@ def parse_counts(
 
 # %% ../../nbs/4_training/19_images.ipynb #9ef57952
 @contextmanager
-def one_thread_each():
+def one_thread_each():  # a context manager
     "A pool of as many workers as torch has threads; torch gives each of them one, and all of them back afterwards."
     threads = torch.get_num_threads()
     try:

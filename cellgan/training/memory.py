@@ -34,6 +34,7 @@ class PeakMemory(TorchDispatchMode):
     def add(self,
         tensor: torch.Tensor,  # counted from now until its storage is freed
     ):
+        "Counts a tensor's storage, once however many views it has."
         storage = tensor.untyped_storage()
         if storage._cdata in self.sizes: return
         self.sizes[storage._cdata] = storage.nbytes()

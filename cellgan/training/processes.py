@@ -48,7 +48,7 @@ def logged(
     except InputError: return 0
 
 @contextmanager
-def logged_progress(config: Config):
+def logged_progress(config: Config):  # a context manager
     "A context that shows how far a training in other processes is."
     unit, whole = ("teraflop", config.teraflop) if config.teraflop else ("iteration", config.iterations)
     folder, ended = run_folder(config.run), threading.Event()

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 
 # %% ../../nbs/4_training/12_stopping.ipynb #7c27c2b2
 @contextmanager
-def stop_signals():
+def stop_signals():  # a context manager
     "A context whose value, a `threading.Event`, is set by SIGINT, SIGTERM or SIGUSR2 instead of ending the process."
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers

@@ -33,9 +33,11 @@ class Synthesizer:
 
     def sample_block(self, labels, seed, number): return sample_block(self.network, labels, seed, number)
 
-    def sample(self, labels, seed=0): return sample_images(self, labels, seed)
+    def sample(self, labels, seed=0) -> torch.Tensor:
+        "An image for each label: uint8 (N, 3, H, W); the same ones for the same labels and seed, at any batch size."
+        return sample_images(self, labels, seed)
 
-    def grid(self, per_class=8, seed=0):
+    def grid(self, per_class=8, seed=0) -> torch.Tensor:
         "One row per class, for `class_grid`: uint8 (classes, per_class, 3, H, W)."
         labels = torch.arange(len(self.classes)).repeat_interleave(per_class)
         return self.sample(labels, seed).unflatten(0, (-1, per_class))
