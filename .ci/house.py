@@ -122,41 +122,6 @@ def lines_are_short():
     return "\n".join(problems)
 
 
-def windows_has_the_modules():
-    "A module that Windows lacks is imported where its absence is caught, not at the top."
-    missing = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty", "syslog"}
-    problems = []
-    for module in chapter_modules():
-        for node in ast.parse(file_of(module).read_text()).body:
-            if not isinstance(node, (ast.Import, ast.ImportFrom)):
-                continue
-            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else {node.module}
-            problems += [f"{module} imports {name}, which Windows does not have" for name in sorted(names & missing)]
-    return "\n".join(problems)
-
-
-def text_without_encoding(node):
-    "Whether a call reads or writes text in whatever encoding the system has."
-    if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
-        return False
-    if isinstance(node.func, ast.Attribute):
-        return (node.func.attr, len(node.args)) in (("read_text", 0), ("write_text", 1))
-    if not isinstance(node.func, ast.Name) or node.func.id != "open":
-        return False
-    modes = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "mode")]
-    return not any(isinstance(mode, ast.Constant) and "b" in mode.value for mode in modes)
-
-
-def text_files_are_utf8():
-    "Windows has other encodings of its own, in which a class name or a comment may not be written or read."
-    problems = []
-    for module in chapter_modules():
-        source = file_of(module).read_text()
-        problems += [f"{module} reads or writes text without its encoding: {source.splitlines()[node.lineno - 1].strip()[:80]}"
-                     for node in ast.walk(ast.parse(source)) if text_without_encoding(node)]
-    return "\n".join(problems)
-
-
 def page_numbers_are_their_own():
     "Inside a chapter the number is the reading order, so no two pages share one."
     taken, problems = {}, []
@@ -224,6 +189,41 @@ def docstrings_say_what_comes_back():
             if isinstance(node, ast.FunctionDef) and gives_something_back(node):
                 if not says_what_comes_back(node, source.splitlines()):
                     problems.append(f"{place} returns something: annotate it, or write `):  # what comes back`")
+    return "\n".join(problems)
+
+
+def windows_has_the_modules():
+    "A module that Windows lacks is imported where its absence is caught, not at the top."
+    missing = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty", "syslog"}
+    problems = []
+    for module in chapter_modules():
+        for node in ast.parse(file_of(module).read_text()).body:
+            if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                continue
+            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else {node.module}
+            problems += [f"{module} imports {name}, which Windows does not have" for name in sorted(names & missing)]
+    return "\n".join(problems)
+
+
+def text_without_encoding(node):
+    "Whether a call reads or writes text in whatever encoding the system has."
+    if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return (node.func.attr, len(node.args)) in (("read_text", 0), ("write_text", 1))
+    if not isinstance(node.func, ast.Name) or node.func.id != "open":
+        return False
+    modes = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "mode")]
+    return not any(isinstance(mode, ast.Constant) and "b" in mode.value for mode in modes)
+
+
+def text_files_are_utf8():
+    "Windows has other encodings of its own, in which a class name or a comment may not be written or read."
+    problems = []
+    for module in chapter_modules():
+        source = file_of(module).read_text()
+        problems += [f"{module} reads or writes text without its encoding: {source.splitlines()[node.lineno - 1].strip()[:80]}"
+                     for node in ast.walk(ast.parse(source)) if text_without_encoding(node)]
     return "\n".join(problems)
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TENSORS', 'Patches', 'subset_of', 'image_hashes', 'digest_of', 'fingerprint', 'scale_tensor', 'attribute_tensor',
-           'describe_scale', 'make_patches', 'reordered']
+           'describe_scale', 'common_scale', 'make_patches', 'reordered']
 
 # %% ../../nbs/2_data/11_store.ipynb #31b63924
 import hashlib
@@ -114,6 +114,13 @@ def describe_scale(
     if not len(known): return "not known"
     span = " to ".join(dict.fromkeys(f"{end:.3g}" for end in (known.min(), known.max())))
     return span + (f", known for {len(known):,} of {len(um_per_px):,}" if len(known) < len(um_per_px) else "")
+
+def common_scale(
+    patches: Patches,
+) -> float | None:  # micrometres per pixel
+    "The scale that patches share, to two per cent; None where it is not known for all of them, or differs."
+    low, high = patches.um_per_px.min().item(), patches.um_per_px.max().item()
+    return patches.um_per_px.median().item() if high <= 1.02 * low else None  # NaN is not
 
 # %% ../../nbs/2_data/11_store.ipynb #1131392a
 def make_patches(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Evaluation', 'check_same_classes', 'ruler_for', 'evaluate_generator', 'reference_sentence', 'groups_sentence',
            'weights_sentence', 'headline_sentence', 'sentences', 'table_as_dict', 'judge_as_dict', 'write_fidelity',
-           'beside_table_1', 'known_scale', 'compared_morphology', 'morphology_by_class', 'confusions']
+           'beside_table_1', 'scale_known', 'compared_morphology', 'morphology_by_class', 'confusions']
 
 # %% ../../nbs/5_evaluation/13_answer.ipynb #089842a9
 import json
@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ..core.config import InputError, project_root
 from ..core.files import replacing
-from ..data.anatomy import FIELD_OF_VIEW
 from ..data.copies import find_copies
 from ..data.store import Patches
 from .classifier import class_agreement, features
@@ -72,11 +71,12 @@ def ruler_for(
     phantom_patches: int,
     seed: int,
     device: str,
+    um_per_px: float | None,
 ) -> Ruler:  # the parameters are those of `evaluate_generator`
     "The ruler for a generator; raises `InputError` for a wrong reference and for classes that do not match."
     check_extractor(extractor, weights)
     if reference not in ("held-out", "all"): raise InputError(f"reference is {reference!r}: use held-out or all")
-    real = real_data(generated.config, data, phantom_patches, split, seed, generated.trained_on)
+    real = real_data(generated.config, data, phantom_patches, split, seed, generated.trained_on, um_per_px)
     check_same_classes(generated.classes, real.patches.classes)
     return make_ruler(real, per_class, extractor, weights, reference == "all", seed, device)
 
@@ -92,15 +92,16 @@ def evaluate_generator(
     phantom_patches: int = 6000,  # of the phantom, for judge, reference and floor
     seed: int = 0,
     device: str = "cpu",
+    um_per_px: float | None = None,  # micrometres per pixel of `data`, where it is not the generator's own
 ) -> Evaluation:
     "Measures a generator and audits it."
-    choices = data, per_class, extractor, weights, reference, split, phantom_patches, seed, device
+    choices = data, per_class, extractor, weights, reference, split, phantom_patches, seed, device, um_per_px
     ruler = ruler_for(generated, *choices)
     images, labels = generated.images, generated.labels
     table = measure(ruler, images, labels)
     ratio = floor_ratio(table) if ruler.floor else None
     judge = ruler.judge.classifier
-    seen = seen_patches(generated.config, data, generated.trained_on)
+    seen = seen_patches(generated.config, data, generated.trained_on, um_per_px)
     own = features(judge, images)
     audits = audit_memorisation(images, own, seen, features(judge, seen.images))
     copies = find_copies(images, seen.images, device=device)
@@ -219,11 +220,11 @@ def beside_table_1(
     return pd.concat([paper, pd.DataFrame([ours])], ignore_index=True)
 
 # %% ../../nbs/5_evaluation/13_answer.ipynb #fd212fd2
-def known_scale(
-    patches: Patches,
-) -> float | None:
-    "Micrometres per pixel where they are known: the phantom's."
-    return FIELD_OF_VIEW / patches.images.shape[-1] if patches.report.layout == "phantom" else None
+def scale_known(
+    found: Evaluation,
+) -> bool:
+    "Whether the scale of all real and generated patches is known, so that areas are comparable in µm²."
+    return found.generated.um_per_px is not None and not found.ruler.real.patches.um_per_px.isnan().any()
 
 # %% ../../nbs/5_evaluation/13_answer.ipynb #f4b091a5
 def compared_morphology(
@@ -231,14 +232,15 @@ def compared_morphology(
     per_class: int = 100,  # patches of each class, at most
 ) -> pd.DataFrame:         # the columns of `morphology_table`, with `class` and `origin` (real, floor or synthetic)
     "Morphology of as many generated, reference and floor patches of each class."
-    scale, classes = known_scale(found.ruler.real.patches), np.array(found.generated.classes)
+    generated, classes = found.generated, np.array(found.generated.classes)
     sides = dict(real=found.ruler.reference.patches, floor=found.ruler.floor and found.ruler.floor.patches)
-    sets = {name: (side.images, side.labels) for name, side in sides.items() if side}
-    sets["synthetic"] = found.generated.images, found.generated.labels
+    sets = {name: (side.images, side.labels, side.um_per_px) for name, side in sides.items() if side}
+    scales = torch.full((len(generated.labels),), generated.um_per_px or 0.0)
+    sets["synthetic"] = generated.images, generated.labels, scales
     parts = []
-    for origin, (images, labels) in sets.items():
+    for origin, (images, labels, scales) in sets.items():
         kept = choose_per_class(labels, [per_class] * len(classes), seed=0)
-        shape = morphology_table(images[kept].numpy(), scale)
+        shape = morphology_table(images[kept].numpy(), scales[kept].tolist() if scale_known(found) else None)
         parts.append(shape.assign(**{"class": classes[labels[kept].numpy()], "origin": origin}))
     return pd.concat(parts, ignore_index=True)
 

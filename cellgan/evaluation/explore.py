@@ -17,7 +17,7 @@ from ..core.files import replacing
 from ..core.parameters import InputError
 from ..data.batches import keyed_generator, to_uint8
 from ..data.layouts import find_data
-from ..data.patches import patches_of
+from ..data.patches import patches_of, settings_for
 from .memorisation import pixel_code
 from ..training.images import MANIFEST
 from ..training.synthesis import Synthesizer, load_synthesizer
@@ -168,6 +168,6 @@ def load_explored(
     synthesizer = load_synthesizer(path, device)
     config = synthesizer.config
     if data is None and not at_hand(config.data): return synthesizer, None
-    patches = patches_of(replace(config, phantom_patches=min(most, config.phantom_patches)), data)
+    patches = patches_of(replace(settings_for(config, data), phantom_patches=min(most, config.phantom_patches)))
     chosen = torch.linspace(0, len(patches.labels) - 1, min(most, len(patches.labels))).long()
     return synthesizer, patches.subset(chosen)

@@ -16,7 +16,7 @@ from skimage import filters, measure, morphology, segmentation
 
 from ..core.plotting import class_colours, name_classes
 from ..core.progress import ProgressBar
-from ..data.anatomy import FIELD_OF_VIEW, NORMAL_NUCLEUS
+from ..data.anatomy import FIELD_OF_VIEW
 
 # %% ../../nbs/5_evaluation/09_morphology.ipynb #abcabb0f
 def working_scale(
@@ -27,10 +27,10 @@ def working_scale(
     return um_per_px or FIELD_OF_VIEW / side
 
 def measures(
-    um_per_px: float | None,   # micrometres per pixel; None: unknown
-) -> dict:                     # measure -> its name with its unit
+    known: bool,   # whether the scale is
+) -> dict:         # measure -> its name with its unit
     "What is measured, as it should stand at an axis."
-    area = "nuclear area (normal nuclei)" if um_per_px else "nuclear area (pixels; scale unknown)"
+    area = "nuclear area (µm²)" if known else "nuclear area (pixels; scale unknown)"
     return dict(nuclear_area=area, nc_ratio="N:C ratio", nuclear_count="nuclei", stain="nuclear absorbance")
 
 # %% ../../nbs/5_evaluation/09_morphology.ipynb #e93a585a
@@ -120,25 +120,26 @@ def morphology_of_patch(
     image: np.ndarray,                # uint8 (3, H, W), RGB
     um_per_px: float | None = None,   # micrometres per pixel; None: unknown
 ) -> dict:                            # measure -> value, as in `measures`
-    "Morphology of the cell in the centre of a patch; areas in normal nuclei, or in pixels where no scale is known."
+    "Morphology of the cell in the centre of a patch; areas in µm², or in pixels where no scale is known."
     pixel = working_scale(image.shape[-1], um_per_px)
     nuclear, total = absorbances(np.asarray(image), pixel)
     found, dark = nuclei(nuclear, pixel)
     main = found == 1
     ratio = float(main.sum() / cell_region(total, found, dark, pixel).sum())
-    area = main.sum() * um_per_px**2 / NORMAL_NUCLEUS if um_per_px else float(main.sum())
+    area = main.sum() * um_per_px**2 if um_per_px else float(main.sum())
     count = 1 + (neighbours_alike(found) if ratio < 0.25 else 0)
     return dict(nuclear_area=float(area), nc_ratio=ratio, nuclear_count=count, stain=float(nuclear[main].mean()))
 
 # %% ../../nbs/5_evaluation/09_morphology.ipynb #70519cf7
 def morphology_table(
     images: np.ndarray,               # uint8 (N, 3, H, W)
-    um_per_px: float | None = None,   # micrometres per pixel; None: unknown
+    um_per_px=None,                   # micrometres per pixel, of all or of each patch; None: unknown
     progress: bool = True,            # show a progress bar
 ) -> pd.DataFrame:                    # one row per patch, one column per measure
     "Morphology of many patches."
+    scales = np.broadcast_to(np.array(um_per_px, dtype=object), len(images))
     bar = ProgressBar(np.asarray(images), desc="morphology", unit="patch", disable=not progress)
-    return pd.DataFrame([morphology_of_patch(image, um_per_px) for image in bar])
+    return pd.DataFrame([morphology_of_patch(image, scale) for image, scale in zip(bar, scales)])
 
 # %% ../../nbs/5_evaluation/09_morphology.ipynb #e4496539
 def morphology_distances(
@@ -174,13 +175,13 @@ def colour_violins(
 def morphology_figure(
     both: pd.DataFrame,               # from `morphology_table`, with columns `origin` (real, synthetic) and `class`
     classes: tuple,                   # in order
-    um_per_px: float | None = None,   # micrometres per pixel; None: unknown
+    known: bool = False,              # whether the scale of all patches is
 ):                                    # a matplotlib Figure
     "Violins of each measure: real on the left in grey, synthetic on the right in the class's colour."
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    named = measures(um_per_px)
+    named = measures(known)
     size = len(named) * max(3.3, 0.8 + 0.27 * len(classes)), 2.4 + 0.06 * max(map(len, classes))
     fig, axes = plt.subplots(1, len(named), figsize=size, layout="constrained")
     style = dict(order=list(classes), hue_order=["real", "synthetic"], split=True, cut=0, inner="quart", linewidth=.7,

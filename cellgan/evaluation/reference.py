@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.config import BETHESDA, Config
 from ..data.folds import make_folds
-from ..data.patches import load_phantom, patches_of
+from ..data.patches import load_phantom, patches_of, settings_for
 from ..data.store import Patches, image_hashes
 from ..data.phantom import Phantom
 from .judge import ThreeSides, split_around, split_three
@@ -67,7 +67,7 @@ def real_data(
     if data == "phantom":
         patches = unseen_phantom(phantom_patches, size, seed, progress)
         return RealData(patches, split_three(patches, split, seed), "no")
-    patches = patches_of(config, data, um_per_px, progress)
+    patches = patches_of(settings_for(config, data, um_per_px), progress)
     seen = seen_mask(patches, config, data == config.data, trained_on)
     around = split_around(patches, seen, seed=seed) if seen.any() else None
     if around and len(around.reference): return RealData(patches, around, "no")

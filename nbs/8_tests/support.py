@@ -22,6 +22,7 @@ from PIL import Image
 from cellgan.core.config import project_root
 from warm import WarmServer
 
+STUDIES = ("ablation", "compare", "augmentation")
 ENVIRONMENT = dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONPATH=str(project_root()))
 
 
@@ -34,8 +35,9 @@ def warm_server():
 class Project:
     """A temporary project folder, with the notebooks of the real one and outputs of its own.
 
-    Of each workflow notebook, one page starts the first run as a user types it, with a kernel of its own. All other
-    runs are the same programs in processes that have their imports done (`warm.py`).
+    Of each workflow notebook, one page starts the first run as a user types it, with a kernel of its own; of a study,
+    which starts many kernels, with papermill of its own. All other programs are the same, in processes that have their
+    imports done (`warm.py`).
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Project:
     ):
         self.root, self.home = project_root(), Path(tempfile.mkdtemp())
         self.typed, self.lock = set(typed), threading.Lock()
+        self.environment = {}  # variables of the programs, beside `ENVIRONMENT`
         shutil.copy(self.root / "settings.ini", self.home)
-        shutil.copytree(self.root / "outputs" / "reference" / "paper", self.home / "outputs" / "reference" / "paper")
+        for kept in ("paper", "rehearsal"):
+            shutil.copytree(self.root / "outputs" / "reference" / kept, self.home / "outputs" / "reference" / kept)
         if notebooks:
             (self.home / "nbs").mkdir()
         else:
@@ -71,16 +75,17 @@ class Project:
     def start(self, notebook):
         "How this run of the notebook is started: a function of a module and its arguments, as `run_typed`."
         with self.lock:
+            server = warm_server()
             if notebook in self.typed:
                 self.typed.remove(notebook)
-                return self.run_typed
-            server = warm_server()
-        return lambda module, arguments: server.run(module, arguments, self.home)
+                kernels = dict(JUPYTER_PATH=str(server.folder)) if notebook in STUDIES else {}
+                return lambda module, arguments: self.run_typed(module, arguments, kernels)
+        return lambda module, arguments: server.run(module, arguments, self.home, self.environment)
 
-    def run_typed(self, module, arguments):
+    def run_typed(self, module, arguments, kernels):
         "Runs `python -m module arguments`; returns the exit status and all that was printed."
-        command = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(command, cwd=self.home, capture_output=True, text=True, env=os.environ | ENVIRONMENT)
+        command, environment = [sys.executable, "-m", module, *arguments], os.environ | ENVIRONMENT | kernels | self.environment
+        done = subprocess.run(command, cwd=self.home, capture_output=True, text=True, env=environment)
         return done.returncode, done.stdout + done.stderr
 
     def succeed(self, notebook, output, **parameters):
