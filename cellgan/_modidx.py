@@ -1381,6 +1381,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
             'cellgan.study.commands': { 'cellgan.study.commands.about': ('7_study/commands.html#about', 'cellgan/study/commands.py'),
                                         'cellgan.study.commands.evaluate': ('7_study/commands.html#evaluate', 'cellgan/study/commands.py'),
                                         'cellgan.study.commands.generate': ('7_study/commands.html#generate', 'cellgan/study/commands.py'),
+                                        'cellgan.study.commands.import_qupath': ( '7_study/commands.html#import_qupath',
+                                                                                  'cellgan/study/commands.py'),
                                         'cellgan.study.commands.main': ('7_study/commands.html#main', 'cellgan/study/commands.py'),
                                         'cellgan.study.commands.overview': ('7_study/commands.html#overview', 'cellgan/study/commands.py'),
                                         'cellgan.study.commands.parameters_of': ( '7_study/commands.html#parameters_of',
