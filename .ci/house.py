@@ -192,6 +192,41 @@ def docstrings_say_what_comes_back():
     return "\n".join(problems)
 
 
+def windows_has_the_modules():
+    "A module that Windows lacks is imported where its absence is caught, not at the top."
+    missing = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty", "syslog"}
+    problems = []
+    for module in chapter_modules():
+        for node in ast.parse(file_of(module).read_text()).body:
+            if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                continue
+            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else {node.module}
+            problems += [f"{module} imports {name}, which Windows does not have" for name in sorted(names & missing)]
+    return "\n".join(problems)
+
+
+def text_without_encoding(node):
+    "Whether a call reads or writes text in whatever encoding the system has."
+    if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return (node.func.attr, len(node.args)) in (("read_text", 0), ("write_text", 1))
+    if not isinstance(node.func, ast.Name) or node.func.id != "open":
+        return False
+    modes = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "mode")]
+    return not any(isinstance(mode, ast.Constant) and "b" in mode.value for mode in modes)
+
+
+def text_files_are_utf8():
+    "Windows has other encodings of its own, in which a class name or a comment may not be written or read."
+    problems = []
+    for module in chapter_modules():
+        source = file_of(module).read_text()
+        problems += [f"{module} reads or writes text without its encoding: {source.splitlines()[node.lineno - 1].strip()[:80]}"
+                     for node in ast.walk(ast.parse(source)) if text_without_encoding(node)]
+    return "\n".join(problems)
+
+
 CHECKS = [
     page_numbers_are_their_own,
     docstrings_say_what_comes_back,
@@ -201,6 +236,8 @@ CHECKS = [
     modules_are_short,
     exported_cells_are_short,
     lines_are_short,
+    windows_has_the_modules,
+    text_files_are_utf8,
 ]
 
 if __name__ == "__main__":

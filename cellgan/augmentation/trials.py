@@ -236,5 +236,6 @@ def run_trial(
                    n_test=len(parts.test), steps=steps)
     result |= classifier_scores(probabilities, parts.test.labels.numpy(), parts.test.classes)
     result["seconds"] = round(time.perf_counter() - started, 1)
-    with replacing(folder/f"{trial_key(trial)}.json") as part: part.write_text(json.dumps(result, indent=1))
+    text = json.dumps(result, indent=1)
+    with replacing(folder/f"{trial_key(trial)}.json") as part: part.write_text(text, encoding="utf-8")
     return result

@@ -47,7 +47,8 @@ def project_root() -> Path:
     here, package = Path.cwd(), Path(cellgan.__file__).resolve().parents[1]
     for folder in (here, *here.parents, package):
         settings = folder/"settings.ini"
-        if settings.is_file() and re.search(r"^lib_name\s*=\s*cellgan\s*$", settings.read_text(), re.M): return folder
+        text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
+        if re.search(r"^lib_name\s*=\s*cellgan\s*$", text, re.MULTILINE): return folder
     return here  # an installed package: nothing is written beside it
 
 def project_file(

@@ -21,8 +21,9 @@ def flush_to_disk(
     path: Path,  # a file or a folder
 ):
     "Returns when the content, or the names in a folder, would survive a power cut."
-    if os.name != "posix" and path.is_dir(): return  # Windows cannot open folders
-    descriptor = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
+    if folder and not hasattr(os, "O_DIRECTORY"): return  # Windows cannot open folders
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # it flushes no file that is open for reading
     try: os.fsync(descriptor)
     finally: os.close(descriptor)
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['M_TRIM_THRESHOLD', 'M_MMAP_MAX', 'GLIBC_DEFAULTS', 'KEEP_ALL', 'available_cores', 'memory_bytes', 'processor',
-           'visible_gpus', 'device_of', 'keep_memory']
+           'peak_bytes', 'visible_gpus', 'device_of', 'keep_memory']
 
 # %% ../../nbs/1_core/04_machine.ipynb #0a5e45b2
-import ctypes, os, platform
+import ctypes, os, platform, sys
 from .config import InputError
 
 # %% ../../nbs/1_core/04_machine.ipynb #d8981d4b
@@ -21,7 +21,7 @@ def memory_bytes() -> int:
     try: there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError): return 2**63  # Windows does not say
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try: there = min(there, int(open(path).read()))
+        try: there = min(there, int(open(path, encoding="utf-8").read()))
         except (OSError, ValueError): continue  # no such limit, or the text "max"
     return there
 
@@ -29,9 +29,19 @@ def processor() -> str:
     "The processor's name and the number of available cores, such as `Intel(R) Xeon(R) Processor, 2 cores`."
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
-        lines = open("/proc/cpuinfo").read().splitlines()
+        lines = open("/proc/cpuinfo", encoding="utf-8").read().splitlines()
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     return f"{name}, {available_cores()} cores"
+
+# %% ../../nbs/1_core/04_machine.ipynb #d8981d4c
+def peak_bytes() -> int:
+    "The most main memory that this process has used so far."
+    try: import resource
+    except ImportError:  # Windows
+        import psutil
+        return psutil.Process().memory_info().peak_wset
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 # %% ../../nbs/1_core/04_machine.ipynb #232990bc
 def visible_gpus() -> list:
@@ -64,7 +74,8 @@ def keep_memory(
     keep: bool = True,  # False: glibc's defaults again, and what is kept now is given back
 ) -> bool:              # whether this C library has the options; only glibc has
     "Makes this process keep the main memory that its tensors leave, for the next ones."
-    libc = ctypes.CDLL(None)
+    try: libc = ctypes.CDLL(None)
+    except TypeError: return False  # Windows has no library of all that is loaded
     if not hasattr(libc, "mallopt"): return False
     for option, value in (KEEP_ALL if keep else GLIBC_DEFAULTS).items():
         libc.mallopt(option, value)

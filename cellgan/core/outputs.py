@@ -86,7 +86,7 @@ def place_of(
     "Where a notebook is written so that no finished one is lost."
     notes = papermill_notes(text)
     if not path.is_file() or is_finished(notes): return path
-    if not is_finished(papermill_notes(path.read_text(errors="replace"))): return path
+    if not is_finished(papermill_notes(path.read_text(errors="replace", encoding="utf-8"))): return path
     return path.with_name(f"{path.stem}-failed.ipynb" if notes.get("end_time") else f".{path.name}.running")
 
 # %% ../../nbs/1_core/06_outputs.ipynb #1649935a

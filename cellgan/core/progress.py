@@ -23,7 +23,7 @@ def papermill_terminal():  # a text file, or None where papermill did not start 
     "The terminal in which papermill runs this notebook, open for writing."
     parent, _, path = os.environ.get(TERMINAL, "").partition(":")
     if parent != str(os.getppid()): return None
-    try: return open(path, "w")
+    try: return open(path, "w", encoding="utf-8")
     except OSError: return None  # the terminal was closed meanwhile
 
 # %% ../../nbs/1_core/08_progress.ipynb #c28e586d

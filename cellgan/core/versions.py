@@ -46,7 +46,7 @@ def reached_sources(
     while left:
         name = left.pop()
         if name in sources or not module_file(name).is_file(): continue
-        sources[name] = module_file(name).read_text()
+        sources[name] = module_file(name).read_text(encoding="utf-8")
         left |= imports_of(sources[name], name)
     return sources
 
@@ -73,7 +73,7 @@ def notebook_code(
 ) -> list:           # Python source, one text per code cell
     "The code of a notebook, with IPython's own commands turned into Python."
     from IPython.core.inputtransformer2 import TransformerManager
-    cells = json.loads(Path(notebook).read_text())["cells"]
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return [TransformerManager().transform_cell(source) for source in code]
 

@@ -33,11 +33,11 @@ def near_duplicates(
     if patches.report.layout == "phantom": return []
     key = result_key(near_duplicates=patches.fingerprint, code=source_version("cellgan.data.copies"))
     file = cache_folder()/f"{key}.json"
-    if file.is_file(): return [Copy(**pair) for pair in json.loads(file.read_text())]
+    if file.is_file(): return [Copy(**pair) for pair in json.loads(file.read_text(encoding="utf-8"))]
     pairs = find_near_duplicates(patches.images, patches.groups, str(patches.images.device))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as part: part.write_text(json.dumps([asdict(pair) for pair in pairs]))
+        with replacing(file) as part: part.write_text(json.dumps([asdict(pair) for pair in pairs]), encoding="utf-8")
     except OSError as error: warnings.warn(f"the pairs could not be cached, so the next run searches again: {error}")
     return pairs
 
@@ -117,7 +117,7 @@ def write_image_list(
     path: str | Path,  # a csv file
 ):
     "Writes `list_images`, complete or not at all."
-    with replacing(path) as part, open(part, "w", newline="") as file:
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *list_images(patches)])
 
 # %% ../../nbs/2_data/17_folds.ipynb #2addf87f
@@ -128,7 +128,8 @@ def read_image_list(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is not there: the run has no list of the images it saw, so train it again")
-    with open(path, newline="") as file: header, *lines = [tuple(line) for line in csv.reader(file)] or [()]
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *lines = [tuple(line) for line in csv.reader(file)] or [()]
     if header != COLUMNS:
         raise InputError(f"{path} is not a list of images: its columns are {', '.join(header)}, "
                          f"and should be {', '.join(COLUMNS)}")

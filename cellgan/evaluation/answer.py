@@ -202,7 +202,7 @@ def write_fidelity(
                    audit=audit_summary(found.audits, found.copies, found.seen.sources), **about,
                    metrics=table_as_dict(found.table))
     text = json.dumps(written, indent=1)
-    with replacing(path) as part: part.write_text(text)
+    with replacing(path) as part: part.write_text(text, encoding="utf-8")
     return json.loads(text)
 
 # %% ../../nbs/5_evaluation/13_answer.ipynb #60d64aea

@@ -41,7 +41,8 @@ def read_measured(
 ) -> list:           # of dicts: iteration, FD-cell
     "The distances that a run has measured so far."
     file = folder/"best.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
     return [line for line in lines if line["iteration"] < iteration]
 
 def write_measured(
@@ -49,7 +50,8 @@ def write_measured(
     measured: list,  # from `read_measured`
 ):
     "Replaces the file as a whole."
-    with replacing(folder/"best.jsonl") as part: part.write_text("".join(json.dumps(m) + "\n" for m in measured))
+    text = "".join(json.dumps(line) + "\n" for line in measured)
+    with replacing(folder/"best.jsonl") as part: part.write_text(text, encoding="utf-8")
 
 # %% ../../nbs/5_evaluation/14_best.ipynb #c57da6ec
 RISE, LASTING = 1.5, 3

@@ -118,7 +118,7 @@ def read_rows(
     "The rows of the cells that were kept so far."
     manifest = folder/"manifest.csv"
     if not manifest.is_file(): return []
-    with open(manifest, newline="") as file: rows = list(csv.DictReader(file))
+    with open(manifest, newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
     if rows and tuple(rows[0]) != COLUMNS:
         raise InputError(f"{manifest} is not a table of marked cells: name another folder")
     return rows
@@ -142,7 +142,7 @@ def keep_view(
     made = dict(zip(MANIFEST, (name, view.label, view.cell, synthesizer.config.model, synthesizer.sha256)))
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy()).save(folder/name)
-    with replacing(folder/"manifest.csv") as part, open(part, "w", newline="") as file:
+    with replacing(folder/"manifest.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows([*rows, made | asdict(view)])

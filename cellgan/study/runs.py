@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['plain_value', 'run_parameters', 'data_version', 'default_data', 'notebook_path', 'describe_runs', 'code_unchanged',
-           'folder_of_run', 'run_lock', 'failed_notebooks', 'state_when_unlocked', 'run_state', 'write_description',
-           'seconds_of_run', 'state_table', 'study_state']
+           'folder_of_run', 'run_lock', 'failed_notebooks', 'read_note', 'seconds_of_run', 'state_when_unlocked',
+           'run_state', 'write_description', 'state_table', 'study_state']
 
 # %% ../../nbs/7_study/01_runs.ipynb #11b96558
 import ast
-import fcntl
 import json
 import math
 import re
@@ -22,6 +21,7 @@ import pandas as pd
 
 from ..core.config import InputError, project_root, run_folder
 from ..core.files import replacing
+from ..core.locks import try_lock, unlock
 from ..core.versions import notebook_version, result_key
 from ..data.reading import content_hash
 from ..data.entries import files_below
@@ -109,32 +109,51 @@ def run_lock(
     attempts: int = 3,  # 50 ms apart: whoever asks for the state of a run holds its lock for an instant
 ):                      # a context whose value is the open file's descriptor; None where another process holds the lock
     "Holds the lock of a run's folder."
-    with open(folder/"lock", "a") as file:
+    with open(folder/"lock", "a", encoding="utf-8") as file:
         for _ in range(attempts):
-            try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError: time.sleep(0.05)
-            else: break
+            if try_lock(file): break
+            time.sleep(0.05)
         else:
             yield None
             return
         try: yield file.fileno()
-        finally: fcntl.flock(file, fcntl.LOCK_UN)
+        finally: unlock(file)
 
 # %% ../../nbs/7_study/01_runs.ipynb #c5d607e9
 def failed_notebooks(
     folder: Path,  # a run's folder
 ) -> list:         # paths, the oldest first
     "The notebooks of failed attempts."
-    return sorted(folder.glob("failed-*.ipynb"), key=lambda path: int(path.stem.partition("-")[2]))
+    numbers = {path: re.fullmatch(r"failed-(\d{1,9})", path.stem) for path in folder.glob("failed-*.ipynb")}
+    return sorted((path for path, found in numbers.items() if found), key=lambda path: int(numbers[path][1]))
 
+def read_note(
+    path: Path,  # run.json or done.json
+) -> dict:       # empty where there is no such file, or it is damaged
+    "What a small file of a run says."
+    if not path.is_file(): return {}
+    try: note = json.loads(path.read_bytes())
+    except (ValueError, RecursionError): note = {}
+    return note if isinstance(note, dict) else {}
+
+# %% ../../nbs/7_study/01_runs.ipynb #74e70ec6
+def seconds_of_run(
+    folder: Path,  # a run's folder
+) -> float | None:
+    "Seconds of the attempt that finished the run; None where none did."
+    seconds = read_note(folder/"done.json").get("seconds")
+    return seconds if type(seconds) in (int, float) and 0 <= seconds < math.inf else None
+
+# %% ../../nbs/7_study/01_runs.ipynb #states01
 def state_when_unlocked(
     folder: Path,  # a run's folder
     retries: int,  # attempts after the first failure
 ) -> str:          # "waiting", "interrupted", "failed" or "finished"
     "The state of a run on which nobody works."
     failed = failed_notebooks(folder)
-    if (folder/"done.json").is_file(): return "finished"
-    if len(failed) > retries: return "failed"
+    if seconds_of_run(folder) is not None: return "finished"
+    unreadable = (folder/"run.json").exists() and not read_note(folder/"run.json")  # nobody knows what to run
+    if len(failed) > retries or unreadable: return "failed"
     return "interrupted" if any(f not in failed for f in folder.glob("*.ipynb")) else "waiting"
 
 def run_state(
@@ -154,14 +173,7 @@ def write_description(
     "Makes a run's folder, with `run.json` in it."
     folder.mkdir(parents=True, exist_ok=True)
     if (folder/"run.json").is_file(): return
-    with replacing(folder/"run.json") as part: part.write_text(json.dumps(description, indent=1))
-
-def seconds_of_run(
-    folder: Path,  # a run's folder
-) -> float | None:
-    "Seconds of the attempt that finished the run; None where none did."
-    done = folder/"done.json"
-    return json.loads(done.read_text()).get("seconds") if done.is_file() else None
+    with replacing(folder/"run.json") as part: part.write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 # %% ../../nbs/7_study/01_runs.ipynb #5a9342a9
 def state_table(

@@ -47,8 +47,10 @@ class Project:
     ):
         self.root, self.home = project_root(), Path(tempfile.mkdtemp())
         self.typed, self.lock = set(typed), threading.Lock()
+        self.environment = {}  # variables of the programs, beside `ENVIRONMENT`
         shutil.copy(self.root / "settings.ini", self.home)
-        shutil.copytree(self.root / "outputs" / "reference" / "paper", self.home / "outputs" / "reference" / "paper")
+        for kept in ("paper", "rehearsal"):
+            shutil.copytree(self.root / "outputs" / "reference" / kept, self.home / "outputs" / "reference" / kept)
         if notebooks:
             (self.home / "nbs").mkdir()
         else:
@@ -78,11 +80,11 @@ class Project:
                 self.typed.remove(notebook)
                 kernels = dict(JUPYTER_PATH=str(server.folder)) if notebook in STUDIES else {}
                 return lambda module, arguments: self.run_typed(module, arguments, kernels)
-        return lambda module, arguments: server.run(module, arguments, self.home)
+        return lambda module, arguments: server.run(module, arguments, self.home, self.environment)
 
     def run_typed(self, module, arguments, kernels):
         "Runs `python -m module arguments`; returns the exit status and all that was printed."
-        command, environment = [sys.executable, "-m", module, *arguments], os.environ | ENVIRONMENT | kernels
+        command, environment = [sys.executable, "-m", module, *arguments], os.environ | ENVIRONMENT | kernels | self.environment
         done = subprocess.run(command, cwd=self.home, capture_output=True, text=True, env=environment)
         return done.returncode, done.stdout + done.stderr
 

@@ -35,10 +35,11 @@ class WarmServer:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment)
         self.process.stdout.readline()  # it listens
 
-    def run(self, module, arguments, folder):
+    def run(self, module, arguments, folder, environment):
         "Runs `python -m module arguments` in a folder; returns the exit status and all that was printed."
+        environment = self.environment | environment
         with tempfile.TemporaryFile() as printed:
-            status = ask(self.address, module, arguments, folder, self.environment, [printed.fileno()] * 2)
+            status = ask(self.address, module, arguments, folder, environment, [printed.fileno()] * 2)
             printed.seek(0)
             return status, printed.read().decode()
 
