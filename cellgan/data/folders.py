@@ -10,9 +10,7 @@ __all__ = ['TABLES', 'THUMBNAILS', 'KIND_FOLDERS', 'SLIDE_NAME', 'COPY_NAME', 'i
            'scan_outlined', 'outlined_entry', 'scan_folders']
 
 # %% ../../nbs/2_data/06_folders.ipynb #b2188662
-import math
-import os
-import re
+import math, os, re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -227,7 +225,8 @@ def sipakmed_readings(files: dict) -> dict:  # "cropped", "fields" -> what it me
 def read_outline(file: Path) -> tuple:  # (x, y)
     "The centre of an outline's bounding box; raises `InputError` for a line that is not two numbers."
     corners = []
-    for number, line in enumerate(check_file(file, 2**24).read_text(errors="replace").splitlines(), 1):
+    text = check_file(file, 2**24).read_text(errors="replace", encoding="utf-8")
+    for number, line in enumerate(text.splitlines(), 1):
         try: x, y = map(plain_number, line.split(","))
         except ValueError: x = y = math.nan
         if not (math.isfinite(x) and math.isfinite(y)):
