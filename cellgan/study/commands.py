@@ -69,19 +69,23 @@ def report(
     field_of_view_um: float = 0.0,              # the same in micrometres, instead, and for whole images too; 0: not set
     um_per_px: float = 0.0,                     # micrometres per pixel where the data says nothing; 0: not known
     out: str = None,                            # a cells.csv to write, with one row per cell
+    sheet: str = None,                          # a PNG to write: twelve patches of each class, to see what was read
 ) -> str:
     "What a data set holds, and what would be left out and why; trains nothing."
     import pandas  # the report's table; it should not be missing after everything was read
+    from cellgan.data.batches import show_batch
     from cellgan.data.layouts import find_data, scan, split_reading
     from cellgan.data.manifest import write_cells
     from cellgan.data.patches import load_patches, with_scale
-    if out and Path(out).exists(): raise InputError(f"out is {out}, which exists: name a new file")
-    found = str(load_patches(data, image_size, field_of_view=field_of_view, field_of_view_um=field_of_view_um,
-                             um_per_px=um_per_px).report)
-    if not out: return found
-    cells = with_scale(scan(find_data(data), None, split_reading(data)[1])[0], um_per_px)
-    write_cells(cells.entries, Path(out).resolve())
-    return f"{found}\n{out}"
+    for name, file in dict(out=out, sheet=sheet).items():
+        if file and Path(file).exists(): raise InputError(f"{name} is {file}, which exists: name a new file")
+    patches = load_patches(data, image_size, field_of_view=field_of_view, field_of_view_um=field_of_view_um,
+                           um_per_px=um_per_px)
+    if out:
+        cells = with_scale(scan(find_data(data), None, split_reading(data)[1])[0], um_per_px)
+        write_cells(cells.entries, Path(out).resolve())
+    if sheet: show_batch(patches, per_class=12).savefig(sheet, format="png")
+    return "\n".join([str(patches.report), *filter(None, (out, sheet))])
 
 # %% ../../nbs/7_study/10_commands.ipynb #4cf621f4
 def import_qupath(
