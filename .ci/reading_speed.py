@@ -67,7 +67,7 @@ def main(folder):
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "speed.csv", "w", newline="") as file:
         rows = [(name, os.cpu_count(), round(best[name]), *map(round, found)) for name, found in rates.items()]
-        csv.writer(file).writerows([("reader", "cores", "images a second", *(f"round {i + 1}" for i in range(ROUNDS))), *rows])
+        csv.writer(file, lineterminator="\n").writerows([("reader", "cores", "images a second", *(f"round {i + 1}" for i in range(ROUNDS))), *rows])
     print(f"{pillow:,.0f} images a second with Pillow, {ours:,.0f} with load_patches: a factor of {pillow / ours:.2f}")
 
 

@@ -214,11 +214,11 @@ def in_cropped(file: Path) -> bool:
 def sipakmed_readings(files: dict) -> dict:  # "cropped", "fields" -> what it means
     "The ways in which class folders can be read as SIPaKMeD: none, one or both."
     found = [file for own in files.values() for file in own]
-    crops = any(is_image(file) and in_cropped(file) for file in found)
-    others = crops and any(is_image(file) and not in_cropped(file) for file in found)
+    cropped = {file for file in found if in_cropped(file)}
+    crops, others = any(map(is_image, cropped)), any(is_image(file) for file in found if file not in cropped)
     outlines = [file for file in found if str(file).lower().endswith(".dat") and "_nuc" in file.stem]
     readings = dict(cropped="the cropped cells") if crops else {}
-    fields = others or not all(map(in_cropped, outlines))
+    fields = crops and others or not cropped.issuperset(outlines)
     return readings | (dict(fields="the fields and their outlines") if fields else {})
 
 # %% ../../nbs/2_data/06_folders.ipynb #39ef5197

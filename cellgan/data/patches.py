@@ -118,7 +118,7 @@ def with_scale(
     view: View = View(Config.field_of_view),
 ) -> Scan:
     "The scan with its scales; raises `InputError` where the view needs one that is not known, or is too small."
-    entries = [replace(e, um_per_px=e.um_per_px or um_per_px or None) for e in found.entries]
+    entries = [replace(e, um_per_px=e.um_per_px or um_per_px) for e in found.entries] if um_per_px else found.entries
     unknown = [e.source for e in entries if not e.um_per_px]
     if view.um and unknown:
         raise InputError(f"field_of_view_um is {view.um:g}, and the scale of {counted(len(unknown), 'cell')} is not "
