@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ..core.config import Config, InputError, config_from_json, config_to_json
 from ..core.files import check_finite_tensors, load_sealed, save_sealed, save_tensors
@@ -53,9 +53,14 @@ def copy_to_cpu(
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #57273f42
 def check_finite(state: TrainingState):
-    "Raises `InputError` where a weight of the networks or of the average is not finite."
-    for network in (state.generator, state.discriminator, state.ema):
-        if not all(torch.isfinite(p).all() for p in network.parameters()): raise divergence_error(state.iteration)
+    "Raises `InputError` where a weight, a moment of an optimizer or a sum of losses is not finite."
+    values, largest = [state.sums, *(getattr(state, name).state_dict() for name in state.parts)], {}
+    for value in tree_leaves(values):
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel(): continue
+        largest.setdefault(value.device, []).append(value)
+    for tensors in largest.values():  # one wait for each device
+        norms = torch._foreach_norm(tensors, torch.inf)
+        if not torch.stack([norm.float() for norm in norms]).isfinite().all(): raise divergence_error(state.iteration)
 
 def save_checkpoint(
     folder: Path,              # the run folder

@@ -28,7 +28,7 @@ from ..data.folds import write_image_list
 from ..data.store import Patches
 from ..model.compiled import compile_networks
 from .batch import Batch, sample_batch
-from .checkpoint import BackgroundWriter, keep_generator, resume_state, save_checkpoint
+from .checkpoint import BackgroundWriter, check_finite, keep_generator, resume_state, save_checkpoint
 from .flops import count_flops
 from .memory import prepare_memory
 from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics
@@ -149,9 +149,9 @@ class RunFiles:
     def log(self, state: TrainingState) -> dict:
         "Appends a line of metrics, and returns it."
         average_metrics(state, self.accelerator)
-        now = time.perf_counter()
-        line = log_metrics(self.folder, state, self.config, now - self.logged, self.writes)
-        self.logged = now
+        check_finite(state)  # the average is in no loss: it would be noticed at the next checkpoint
+        before, self.logged = self.logged, time.perf_counter()
+        line = log_metrics(self.folder, state, self.config, self.logged - before, self.writes)
         if self.writes: self.watch.metrics(line)
         return line
 
