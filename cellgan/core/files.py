@@ -8,7 +8,7 @@ __all__ = ['STORAGE_ERRORS', 'SEAL', 'WriteError', 'flush_to_disk', 'replacing',
            'content_digest', 'save_tensors', 'read_header', 'load_tensors', 'check_finite_tensors']
 
 # %% ../../nbs/1_core/03_files.ipynb #9f977278
-import errno, hashlib, json, os, re, stat, zipfile
+import errno, hashlib, json, os, re, stat, threading, zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from .parameters import InputError
@@ -34,7 +34,7 @@ def replacing(
 ):                     # a context whose value is the path to write to
     "Moves what was written to `path` when the block ends well; else raises, and leaves `path` as it was."
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident():x}.part")  # this thread's own
     try:
         part.touch()
         mode = part.stat().st_mode  # that of new files here: safetensors would give its own
