@@ -222,7 +222,7 @@ _without_ours = dict(  # what the real preset changes in CellGAN's own networks 
     ema_kimg=0.0, compile=False)
 BASELINES = {
     "biggan": dict(paper=_biggan | _in_16, fast=_biggan | _in_16 | dict(compile=False), demo=_biggan_demo,
-                   real=_biggan_demo | _without_ours),
+                   real=_biggan_demo | _without_ours | dict(augment=True)),
     "ldm": dict(paper=_ldm | _in_4, fast=_ldm | _in_4 | dict(compile=False), demo=_ldm_demo,
                 real=_ldm_demo | _without_ours),
 }
