@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BETHESDA', 'RESERVED', 'PRESETS', 'BASELINES', 'ADDED', 'is_class_name', 'check_class_names', 'project_root',
            'project_file', 'run_folder', 'NetworkSettings', 'BudgetSettings', 'LossSettings', 'DiffusionSettings',
-           'RunSettings', 'Config', 'check', 'check_model', 'make_config', 'notebook_config', 'config_to_json',
-           'config_from_json']
+           'RunSettings', 'Config', 'check', 'check_discriminator', 'check_model', 'make_config', 'notebook_config',
+           'config_to_json', 'config_from_json']
 
 # %% ../../nbs/1_core/02_config.ipynb #68703529
 import json, re
@@ -85,6 +85,8 @@ class NetworkSettings:
     discriminator_spectral_norm: bool = True  # spectral normalisation in the discriminator
     antialias: bool = False                 # the discriminator averages 2x2 outputs instead of skipping three of four
     minibatch_std: int = 0                  # images in a row whose spread the discriminator gets as a feature; 0: none
+    start_from: str = ""                    # weights to fine-tune: a generator's file, a checkpoint or a run's folder
+    freeze_discriminator: int = 0           # first layers of the discriminator that fine-tuning leaves as they are
 
 # %% ../../nbs/1_core/02_config.ipynb #292d33d5
 @dataclass(frozen=True)
@@ -174,11 +176,20 @@ def check(config: Config):
         raise InputError("sgc and sle are both True: SLE takes the place of SGC, so set sgc to False")
     check_model(config)
     if config.folds == 1: raise InputError("folds is 1: use 0 to train on everything, or a whole number from 2")
+    check_discriminator(config)
+    last = max(0, config.folds - 1)
+    if config.fold > last: raise InputError(f"fold is {config.fold}: use a whole number from 0 to {last}, below folds")
+
+# %% ../../nbs/1_core/02_config.ipynb #c0ffee21
+def check_discriminator(config: Config):
+    "Raises `InputError` for settings of the discriminator that do not go together."
+    if config.freeze_discriminator and not config.start_from:
+        raise InputError("freeze_discriminator is set, and start_from is not: new layers must be trained, so set both")
+    if config.freeze_discriminator and config.model == "ldm":
+        raise InputError("freeze_discriminator is not for model 'ldm', which is no GAN: leave it out")
     if config.minibatch_std and config.batch_size % config.minibatch_std:
         raise InputError(f"minibatch_std is {config.minibatch_std}, which does not divide batch_size "
                          f"{config.batch_size}: use a divisor")
-    last = max(0, config.folds - 1)
-    if config.fold > last: raise InputError(f"fold is {config.fold}: use a whole number from 0 to {last}, below folds")
 
 def check_model(config: Config):
     "Raises `InputError` for a setting that the chosen model does not have."
@@ -258,7 +269,7 @@ def notebook_config(
 # settings that came after the first files were written
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
          "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order",
-         "um_per_px", "field_of_view_um")
+         "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator")
 
 def config_to_json(
     config: Config,

@@ -82,7 +82,7 @@ TEXT_RULES = {
     "run": Pattern(rf"{NAME}(/{NAME}){{0,5}}", FOLDER_NAME + "; '/' between folders"),
     "partition": Pattern(NAME, FOLDER_NAME),
     "device": Pattern(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:N or mps"),
-    **dict.fromkeys(("data", "generator", "out", "weights", "counts", "class_order"), PLAIN_TEXT),
+    **dict.fromkeys(("data", "generator", "out", "weights", "counts", "class_order", "start_from"), PLAIN_TEXT),
     **dict.fromkeys(("models", "classifiers", "arms", "selections", "ratios"), PLAIN_TEXT),
 }
 
@@ -111,6 +111,7 @@ COUNT_RULES = {
     "ema_start": Range(0, 10**9),
     "batch_size": Range(1, 65_536),
     "micro_batch": Range(0, 65_536),
+    "freeze_discriminator": Range(0, 16),
     "discriminator_steps": Range(1, 100),
     "minibatch_std": Range(0, 1024),
     "solver_steps": Range(1, 1000),

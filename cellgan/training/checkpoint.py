@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAY_DIFFER', 'DEFAULTS', 'ADVICE', 'BackgroundWriter', 'copy_to_cpu', 'check_finite', 'save_checkpoint',
-           'load_checkpoint', 'check_content', 'check_same_run', 'check_moments', 'resume_state', 'save_generator',
-           'keep_generator']
+           'load_checkpoint', 'check_content', 'check_same_run', 'check_moments', 'resume_state', 'check_no_results',
+           'save_generator', 'keep_generator']
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #dad756f3
 import json
@@ -147,6 +147,17 @@ def resume_state(
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} does not fit the networks: {reason}. It was not loaded: {ADVICE}") from None
     return True
+
+# %% ../../nbs/4_training/12_checkpoint.ipynb #38f3211e
+def check_no_results(
+    folder: Path,  # a run folder without a checkpoint
+):
+    "Raises `InputError` where a run has left results that starting anew would remove."
+    later = [path for path in sorted((folder/"samples").glob("*.png")) if path.stem != "000000"]
+    results = [path for path in (folder/"generator.safetensors", *later) if path.exists()]
+    if not results: return
+    raise InputError(f"{folder} holds {results[0].name}, and no checkpoint.pt from which to resume: "
+                     "choose another run, or set resume to False to start anew")
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #51ae679b
 def save_generator(

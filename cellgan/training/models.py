@@ -11,7 +11,7 @@ import torch
 from ..core.config import Config
 from ..core.extras import not_installed
 from ..data.batches import keyed_generator, to_uint8
-from .state import TrainingState
+from .state import TrainingState, freeze_first
 
 # %% ../../nbs/4_training/08_models.ipynb #0a8ac25f
 def model_of(
@@ -37,6 +37,7 @@ def make_state(
         torch.default_generator.manual_seed(config.seed)
         generator = model.make_generator(config, n_classes)
         discriminator = model.make_discriminator(config, n_classes)
+    freeze_first(discriminator, config.freeze_discriminator)
     def place(network): return network.to(device, memory_format=torch.channels_last)
     return TrainingState(config, place(generator), place(discriminator))
 
