@@ -20,7 +20,7 @@ def changed_settings(
 ) -> dict:  # setting -> value
     "The settings whose value is not that of the preset."
     usual = make_config(config.preset, model=config.model)
-    chosen = ("run", "data", "preset", "model")
+    chosen = ("run", "data", "start_from", "preset", "model")
     names = [field.name for field in fields(Config) if field.name not in chosen]
     return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(usual, name)}
 

@@ -14,6 +14,7 @@ from ..core.config import Config, config_from_json
 from ..core.files import replacing
 from .metrics import read_metrics
 from .report import commit
+from .synthesis import scale_in
 
 # %% ../../nbs/4_training/22_card.ipynb #b17a3741
 def count_images(
@@ -51,11 +52,13 @@ def model_card(
     config = config_from_json((folder/"config.json").read_text(encoding="utf-8"))
     last, weights = read_metrics(folder).iloc[-1], (folder/"generator.safetensors").read_bytes()
     changed = listed(changed_settings(config)) or "none"
-    digest = hashlib.sha256(weights).hexdigest()
+    digest, scale = hashlib.sha256(weights).hexdigest(), scale_in(folder/"generator.safetensors", config)
     facts = {"file": f"generator.safetensors, {len(weights) / 1e6:.1f} MB, sha256 {digest}",
              "model": f"{config.model}, preset {config.preset}; settings that differ from it: {changed}",
              "classes": ", ".join(count_images(folder).index),
              "image size": f"{config.image_size}x{config.image_size}",
+             "scale": f"{scale:.3g} micrometres per pixel" if scale else "not known",
+             "began with": f"the weights in {Path(config.start_from).name}" if config.start_from else "random weights",
              "training": f"{last.kimg * 1000:,.0f} images seen in {last.seconds / 60:.0f} minutes, seed {config.seed}",
              "code": f"commit {commit()} when this card was written"}
     listed_facts = [f"- **{name}**: {text}" for name, text in facts.items()]
