@@ -151,6 +151,7 @@ class RunSettings:
     folds: int = 0                   # folds of the data; 0: train on all of it
     fold: int = 0                    # the fold that training leaves out, from 0; its groups are never seen
     device: str = "auto"             # "auto", "cpu", "cuda", "cuda:1", "mps"
+    threads: int = 0                 # of the processor; 0: as many as make steps short beside other programs
     processes: int = 1               # processes that train.ipynb starts; torchrun and accelerate bring their own number
     seed: int = 0                    # of weights, sampling and noise
     resume: bool = True              # continue from the run's checkpoint where there is one
@@ -269,7 +270,7 @@ def notebook_config(
 # settings that came after the first files were written
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
          "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order",
-         "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator")
+         "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator", "threads")
 
 def config_to_json(
     config: Config,

@@ -112,6 +112,7 @@ COUNT_RULES = {
     "batch_size": Range(1, 65_536),
     "micro_batch": Range(0, 65_536),
     "freeze_discriminator": Range(0, 16),
+    "threads": Range(0, 1024),
     "discriminator_steps": Range(1, 100),
     "minibatch_std": Range(0, 1024),
     "solver_steps": Range(1, 1000),
