@@ -24,8 +24,8 @@ from ..data.store import Patches, image_hashes
 def pixel_code(
     images: Tensor,   # uint8 (N, 3, H, W)
     side: int = 16,
-) -> Tensor:          # float32 (N, 3 * side * side), of length 1
-    "A small patch without its mean and contrast; two codes have a squared distance of 2 - 2 * correlation."
+) -> Tensor:          # float32 (N, 3 * side * side)
+    "Small patches, each channel without its mean, of length 1 (flat: 0); squared distance: 2 - 2 * correlation."
     x = torch.as_tensor(images).float()
     x = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     return F.normalize((x - x.mean((2, 3), keepdim=True)).flatten(1), dim=1)
@@ -35,18 +35,18 @@ FLIPS = ((), (-1,), (-2,), (-1, -2))
 def flipped_codes(
     images: Tensor,  # uint8 (N, 3, H, W)
 ) -> Tensor:         # float32 (4, N, dims)
-    "The pixel codes of patches in their four orientations, the original first."
+    "The pixel codes of patches flipped in four ways, the original first."
     images = torch.as_tensor(images)
     return torch.stack([pixel_code(images.flip(flip) if flip else images) for flip in FLIPS])
 
 # %% ../../nbs/5_evaluation/10_memorisation.ipynb #50864ae2
 def nearest(
-    queries: Tensor,      # float (N, dims), or (F, N, dims): F orientations of the same N patches
+    queries: Tensor,      # float (N, dims), or (F, N, dims): the same N patches flipped in F ways
     bank: Tensor,         # float (M, dims)
     query_groups: Tensor | None = None,  # int64 (N,): patches of the bank in the same group do not count
     bank_groups: Tensor | None = None,   # int64 (M,)
 ) -> tuple:               # float32 distance and int64 index of the nearest in the bank, (N,) each
-    "Euclidean distance to the nearest patch of the bank, over all orientations."
+    "Euclidean distance to the nearest patch of the bank, over all flips; infinite where its group is the only one."
     queries, found = queries if queries.ndim == 3 else queries[None], []
     for start in range(0, queries.shape[1], 256):
         part = slice(start, start + 256)
@@ -68,7 +68,7 @@ def distinct(
 def near_threshold(
     normal: Tensor,  # float (M,): distances of real patches to the nearest of another group
 ) -> float:
-    "About the distance that 1% of real patches fall below, from the quartiles of the log distances."
+    "About the distance that 1% of real patches fall below; distances under 1e-9 count as 1e-9."
     logs = np.log(normal.numpy().astype(float).clip(1e-9))
     low, middle, high = np.quantile(logs, [0.25, 0.5, 0.75])
     return float(np.exp(middle - 2.33 * (high - low) / 1.349))
@@ -84,7 +84,7 @@ def wilson(
 
 def detectable_share(
     n: int,           # synthetic patches
-    chance: float,    # upper end of the chance rate, in 0..1
+    chance: float,    # the chance rate, in 0..1
     power: float = 0.95,
 ) -> float:           # in 0..1; nan where even a generator that only copies could be missed
     "The smallest share of copies that the rate test flags with this probability."
@@ -102,14 +102,14 @@ class NearestAudit:
     partner: Tensor     # int64 (N,): that patch, an index of the real patches
     normal: Tensor      # float32 (M,): real to the nearest real patch of another group
     threshold: float    # suspicious at or below it
-    chance: float       # share of real patches at or below it, upper end of its 95% interval
+    chance: float       # the chance rate: upper end of the 95% interval of the share of real patches at or below it
     share: float        # of synthetic patches at or below it
     low: float          # of its 95% interval
     high: float
 
     @property
     def leaks(self) -> bool:
-        "Whether more patches are suspicious than chance explains."
+        "Whether more patches are suspicious than chance explains: `low > chance`."
         return self.low > self.chance
 
     @property
@@ -122,7 +122,7 @@ def audit_distances(
     queries: Tensor,       # float (N, dims) or (F, N, dims): synthetic
     bank: Tensor,          # float (M, dims): distinct real patches that the generator has seen
     groups: Tensor,        # int64 (M,), linked
-    bank_queries: Tensor,  # float (M, dims) or (F, M, dims): the real patches in the same orientations
+    bank_queries: Tensor,  # float (M, dims) or (F, M, dims): the real patches, flipped in the same ways
 ) -> NearestAudit:
     "The audit in one kind of distance; raises `InputError` where real patches come from one group."
     if len(torch.unique(groups)) < 2:
@@ -149,7 +149,7 @@ def audit_memorisation(
     real: Patches,            # every real patch that the generator has seen
     real_features: Tensor,    # float (M, dims)
 ) -> dict:                    # "features" and "pixels" -> `NearestAudit`, partners as indices of `real`
-    "Both audits; features are scaled to unit variance over the real patches."
+    "Both audits; features are scaled to unit variance over the distinct real patches, and not flipped."
     kept, groups = distinct(real)
     known = real_features[kept].float()
     centre, scale = known.mean(0), known.std(0).clamp(min=1e-6)
@@ -166,7 +166,7 @@ def pair_gallery(
     audit: NearestAudit,
     pairs: int = 12,
 ):                        # a matplotlib Figure
-    "The nearest pairs, nearest first; a suspicious pair has a red number."
+    "The nearest pairs, nearest first and not flipped; the number is the distance, red where it is suspicious."
     import matplotlib.pyplot as plt
 
     order = audit.distance.argsort()[:pairs].tolist()
@@ -186,7 +186,7 @@ def pair_gallery(
 def distance_figure(
     audits: dict,  # name -> `NearestAudit`
 ):                 # a matplotlib Figure
-    "How near synthetic patches are to real ones, over how near real ones are to each other."
+    "Histograms of the distances from synthetic to real patches and from real to real ones, with the threshold."
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(1, len(audits), figsize=(4 * len(audits), 2.3), layout="constrained", squeeze=False)
@@ -207,7 +207,7 @@ def audit_sentence(
     audits: dict,  # from `audit_memorisation`
     copies: list,  # from `find_copies`
 ) -> str:
-    "The audit's finding and its power, for a reader."
+    "What the audit found, and which share of copies it would have seen in the pixels, in a sentence."
     found, n = audits["pixels"], len(audits["pixels"].distance)
     power = (f"with {n} samples this audit would have seen a generator that copies {found.detectable:.1%} of the time "
              "with probability 0.95")
@@ -226,8 +226,8 @@ def audit_summary(
     audits: dict,    # from `audit_memorisation`
     copies: list,    # from `find_copies`
     sources: tuple,  # where each real patch came from
-) -> dict:           # copies, of, leaks, pairs: for `fidelity.json`
-    "The audit in numbers; each pair has a synthetic index, the source of its original, and what was done to it."
+) -> dict:           # for `fidelity.json`: copies (patches that are), of (patches), leaks (either test), pairs
+    "The audit in numbers; a pair is a `Copy` as a dict: synthetic (index), real (source), kind (of change), score."
     leaks = bool(copies) or any(audit.leaks for audit in audits.values())
     pairs = [dict(synthetic=c.query, real=sources[c.reference], kind=c.kind, score=c.score) for c in copies]
     copied, samples = len({c.query for c in copies}), len(audits["pixels"].distance)
