@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..core.config import project_root
-from ..core.files import replacing
+from ..core.files import remove_abandoned_parts, replacing
 from .report import DataReport
 from .store import TENSORS, Patches, digest_of, fingerprint
 
@@ -36,6 +36,7 @@ def write_cache(
     names |= dict(report=asdict(patches.report), numbers=digest_of(patches.um_per_px, patches.attributes))
     tensors = {name: getattr(patches, name) for name in TENSORS}
     file.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned_parts(file.parent)
     with replacing(file) as part: save_file(tensors, part, metadata=dict(patches=json.dumps(names)))
 
 # %% ../../nbs/2_data/12_cache.ipynb #5b093a1e

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOGS_PER_RUN', 'SAVES_PER_RUN', 'due', 'check_run', 'prepare_folder', 'is_finished', 'keep_finished', 'RunFiles',
-           'save_state', 'save_samples', 'progress_values', 'advance', 'save_and_stop', 'iterate', 'run_loop', 'train']
+           'save_state', 'save_samples', 'progress_values', 'advance', 'save_and_stop', 'iterate', 'picture_is_missing',
+           'run_loop', 'train']
 
 # %% ../../nbs/4_training/18_loop.ipynb #e568a14a
 import os
@@ -226,6 +227,18 @@ def iterate(
         # stop
         if stop_everywhere(stop_requested(), files.accelerator, state.iteration): save_and_stop(files, state)
 
+# %% ../../nbs/4_training/18_loop.ipynb #63b44960
+def picture_is_missing(
+    folder: Path,          # the run folder
+    state: TrainingState,  # iteration
+    config: Config,        # the budget
+) -> bool:
+    "Whether a picture of this iteration belongs to the run, and is not there."
+    if (folder/"samples"/f"{state.iteration:06d}.png").exists(): return False
+    in_iterations = not (config.seconds or config.teraflop)
+    return state.iteration == 0 or (
+        in_iterations and due(state.iteration - 1, state.iteration, config.iterations, SAVES_PER_RUN))
+
 # %% ../../nbs/4_training/18_loop.ipynb #0dcf5147
 def run_loop(
     state: TrainingState,      # changed in place
@@ -249,7 +262,7 @@ def run_loop(
     threads = fitting_threads(config, accelerator.device, accelerator.num_processes, bar.write)
     with BackgroundWriter() as writer, bar, stop_signals() as signalled, threads as next_step:
         files = RunFiles(folder, config, patches, accelerator, writer, bar.write, on_save)
-        if state.iteration == 0: save_samples(files, state)
+        if picture_is_missing(folder, state, config): save_samples(files, state)
         def stop_requested(): return signalled.is_set() or is_orphan(parent)
         iterate(state, lambda iteration: next_step() or sample(iteration), files, bar, flops, stop_requested)
 

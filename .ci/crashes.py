@@ -1,0 +1,272 @@
+"""Kill the project's long work at random moments, start it again, and compare the result bit for bit with that of work
+that nobody disturbed: `uv run .ci/crashes.py [--moments 50] [--write]`.
+
+A moment is a SIGKILL to every process of the work, as when the power fails, at a random time between its start and its
+usual end; the work is killed once or twice and then started again as a user would, with the same words. Most moments hit
+a forked process that has its imports done, so that the kills fall into the work itself; the launchers (the `cellgan`
+command, papermill, a kernel and uv where it is there) are started whole and killed with everything below them. With
+--write the table goes to outputs/reference/trust/crashes.csv. The same seed gives the same moments, as far as clocks do.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from cellgan.core.config import BETHESDA, make_config, project_root
+from cellgan.data import cache
+from cellgan.data.patches import load_patches
+from cellgan.study.workers import run_study
+from cellgan.training import loop
+from cellgan.training.checkpoint import load_checkpoint, save_generator
+from cellgan.training.images import write_images
+from cellgan.training.metrics import read_metrics
+from cellgan.training.models import make_state
+from cellgan.training.synthesis import load_synthesizer
+
+ROOT = project_root()
+TINY = dict(image_size=32, width=2, batch_size=4, iterations=40, phantom_patches=200)
+ENVIRONMENT = os.environ | dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def flat(value, name=""):
+    "Every tensor and number of nested dicts and lists, by name; seconds are left out."
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in flat(value[key], f"{name}/{key}").items() if key != "seconds"}
+    if isinstance(value, (list, tuple)):
+        return {k: v for i, each in enumerate(value) for k, v in flat(each, f"{name}/{i}").items()}
+    return {name: hashlib.sha256(value.numpy().tobytes()).hexdigest() if torch.is_tensor(value) else repr(value)}
+
+
+def of_run(folder):
+    "What a run leaves, less its times: state, generator, pictures, metrics."
+    metrics = read_metrics(folder).drop(columns=["seconds", "images_per_second"])
+    pictures = {path.name: digest(path) for path in sorted((folder / "samples").glob("*.png"))}
+    parts = sorted(path.name for path in folder.rglob("*.part*"))
+    return flat(load_checkpoint(folder / "checkpoint.pt")["state"]) | pictures | dict(
+        generator=digest(folder / "generator.safetensors"), metrics=metrics.to_csv(), parts=parts)
+
+
+class Train:
+    "Training, which saves twenty times."
+    width, saves = 2, 20
+
+    def prepare(self, home):
+        self.patches = load_patches("phantom", 32, 200, cache=False, progress=False)
+
+    def work(self, home):
+        loop.SAVES_PER_RUN = self.saves
+        loop.train(make_config("demo", run="run", **TINY | dict(width=self.width)), self.patches, progress=False)
+
+    def result(self, home):
+        return of_run(home / "outputs" / "run")
+
+
+class Checkpoints(Train):
+    "Training that saves in every iteration, with networks so large that most of the time is writing."
+    width, saves = 8, 40
+
+
+class Generate:
+    "Writing images."
+
+    def prepare(self, home):
+        config = make_config("demo", image_size=64, width=4)
+        save_generator(home / "generator.safetensors", make_state(config, 5).ema, config, BETHESDA)
+        self.synthesizer = load_synthesizer(home / "generator.safetensors")
+
+    def work(self, home):
+        write_images(self.synthesizer, home / "images", 60, 0, progress=False)
+
+    def result(self, home):
+        return {str(path.relative_to(home)): digest(path) for path in sorted((home / "images").rglob("*"))
+                if path.is_file()}
+
+
+class Cache:
+    "Reading a folder of images into the cache."
+
+    def prepare(self, home):
+        rng = np.random.default_rng(0)
+        for name in ("NILM", "HSIL"):
+            (home / "cells" / name).mkdir(parents=True)
+            for k in range(150):
+                pixels = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(home / "cells" / name / f"{k}.png")
+
+    def work(self, home):
+        load_patches(home / "cells", 64, progress=False)
+
+    def result(self, home):
+        patches = load_patches(home / "cells", 64, progress=False)
+        files = sorted(path.name for path in (home / "data" / "cache").rglob("*") if path.is_file())
+        return dict(fingerprint=patches.fingerprint, images=flat(patches.images), files=files)
+
+
+class Launched:
+    "Training through a launcher, killed with everything below it."
+
+    def __init__(self, *command):
+        self.command = command
+
+    def prepare(self, home):
+        (home / "nbs").symlink_to(ROOT / "nbs")
+
+    def start(self, home):
+        return subprocess.Popen(self.command, cwd=home, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def result(self, home):
+        return of_run(home / "outputs" / "run")
+
+
+class Study(Launched):
+    "A study of two runs, two at a time."
+
+    def __init__(self):
+        super().__init__(sys.executable, "-c", "import pandas as pd; from cellgan.study.workers import run_study; "
+                         "run_study('study', pd.read_json('runs.json'), workers=2, retries=99, progress=False)")
+
+    def prepare(self, home):
+        super().prepare(home)
+        runs = [dict(notebook="train", preset="demo", seed=seed, **TINY) for seed in (0, 1)]
+        pd.DataFrame(runs).to_json(home / "runs.json")
+
+    def result(self, home):
+        folders = sorted((home / "outputs" / "study" / "runs").glob("*/done.json"))
+        return {path.parent.name: of_run(path.parent) for path in folders}
+
+
+def launchers():
+    "Training as people start it: name -> work."
+    values = dict(preset="demo", run="run", **TINY)
+    given = [text for name, value in values.items() for text in ("-p", name, str(value))]
+    notebook = ["nbs/train.ipynb", "outputs/run/train.ipynb", *given, "--no-progress-bar"]
+    kernel = "import papermill; papermill.execute_notebook('nbs/train.ipynb', 'outputs/run/train.ipynb', " \
+             f"parameters={values!r}, progress_bar=False)"
+    found = {"papermill": Launched(sys.executable, "-m", "papermill", *notebook),
+             "kernel": Launched(sys.executable, "-c", kernel),
+             "cellgan": Launched(sys.executable, "-m", "cellgan.study.commands", "train", *given)}
+    if shutil.which("uv"):
+        found["uv"] = Launched("uv", "run", "--no-project", "--python", sys.executable, "papermill", *notebook)
+    return found
+
+
+def forked(work, home):
+    "A process that does the work in a project folder of its own."
+    child = os.fork()
+    if child: return psutil.Process(child)
+    os.setsid()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        try:
+            os.chdir(home)
+            work.work(home)
+        except BaseException as error:
+            (home / "error").write_text(f"{type(error).__name__}: {error}")
+            os._exit(1)
+    os._exit(0)
+
+
+def started(work, home):
+    return psutil.Process(work.start(home).pid) if hasattr(work, "start") else forked(work, home)
+
+
+def kill(process):
+    "Kills a process and all below it, the youngest first; children that leave its group are found by their parents."
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in [*process.children(recursive=True)[::-1], process]:
+            with contextlib.suppress(psutil.NoSuchProcess): each.send_signal(signal.SIGKILL)
+
+
+def new_home(work):
+    home = Path(tempfile.mkdtemp(prefix="crash-"))
+    (home / "settings.ini").write_text("[DEFAULT]\nlib_name = cellgan\n")
+    work.prepare(home)
+    return home
+
+
+def finish(work, home):
+    "Does the work to its end; returns the seconds that it took, or an error."
+    begun, process = time.monotonic(), started(work, home)
+    status = process.wait(600)
+    if status: raise RuntimeError((home / "error").read_text() if (home / "error").exists() else f"status {status}")
+    return time.monotonic() - begun
+
+
+def moments(name, work, n, chance):
+    "Kills the work at so many moments, in as many rounds as that takes; returns the table's row."
+    home = new_home(work)
+    takes, here = finish(work, home), os.getcwd()
+    os.chdir(home)
+    wanted = work.result(home)
+    os.chdir(here)
+    hits, wrong = 0, []
+    with tqdm(total=n, desc=name, unit="kill") as bar:
+        while hits < n:
+            home, killed = new_home(work), 0
+            for _ in range(min(chance.choice((1, 1, 2)), n - hits)):
+                process = started(work, home)
+                with contextlib.suppress(psutil.TimeoutExpired): process.wait(chance.uniform(0.02, 0.98) * takes)
+                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE: break
+                kill(process)
+                process.wait()
+                killed += 1
+            problem = check(work, home, wanted)
+            hits += killed
+            if problem: wrong.append(problem)
+            bar.update(killed)
+            shutil.rmtree(home, ignore_errors=True)
+    for problem in wrong: print(f"{name}: {problem}")
+    return dict(work=name, kills=hits, wrong=len(wrong), seconds=round(takes, 1))
+
+
+def check(work, home, wanted):
+    "Ends the work and compares; returns what is wrong, or nothing."
+    here = os.getcwd()
+    try:
+        finish(work, home)
+        os.chdir(home)
+        found = work.result(home)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        os.chdir(here)
+    different = sorted(str(key) for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    return f"{len(different)} results differ, such as {different[:3]}" if different else ""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--moments", type=int, default=50, help="kills of each kind of work in a forked process")
+    parser.add_argument("--launched", type=int, default=4, help="kills of each launcher, and twice as many of a study")
+    parser.add_argument("--only", default="", help="the names of the kinds to try, with commas between")
+    parser.add_argument("--write", action="store_true", help="keep the table in outputs/reference/trust/crashes.csv")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    works = {"training": Train(), "checkpoint": Checkpoints(), "generate": Generate(), "cache": Cache()}
+    plan = {name: (work, asked.moments) for name, work in works.items()}
+    plan |= {"study": (Study(), 2 * asked.launched)} | {name: (work, asked.launched) for name, work in launchers().items()}
+    names = asked.only.split(",") if asked.only else list(plan)
+    table = pd.DataFrame([moments(name, *plan[name], random.Random(name)) for name in names])
+    print(table.to_string(index=False))
+    if asked.write: table.to_csv(ROOT / "outputs" / "reference" / "trust" / "crashes.csv", index=False)
+    sys.exit(int(table.wrong.sum() > 0))
