@@ -130,6 +130,7 @@ class Launched:
 
     def prepare(self, home):
         (home / "nbs").symlink_to(ROOT / "nbs")
+        (home / "outputs").mkdir()
 
     def start(self, home):
         return subprocess.Popen(self.command, cwd=home, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
@@ -160,12 +161,14 @@ def launchers():
     "Training as people start it: name -> work."
     values = dict(preset="demo", run="run", **TINY)
     given = [text for name, value in values.items() for text in ("-p", name, str(value))]
+    command = "import sys; from cellgan.study.commands import main; sys.exit(main())"  # what the script `cellgan` does
+    words = [text for name, value in values.items() for text in (f"--{name}", str(value))]
     notebook = ["nbs/train.ipynb", "outputs/run/train.ipynb", *given, "--no-progress-bar"]
     kernel = "import papermill; papermill.execute_notebook('nbs/train.ipynb', 'outputs/run/train.ipynb', " \
              f"parameters={values!r}, progress_bar=False)"
     found = {"papermill": Launched(sys.executable, "-m", "papermill", *notebook),
              "kernel": Launched(sys.executable, "-c", kernel),
-             "cellgan": Launched(sys.executable, "-m", "cellgan.study.commands", "train", *given)}
+             "cellgan": Launched(sys.executable, "-c", command, "train", *words)}
     if shutil.which("uv"):
         found["uv"] = Launched("uv", "run", "--no-project", "--python", sys.executable, "papermill", *notebook)
     return found
