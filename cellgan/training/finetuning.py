@@ -77,7 +77,7 @@ def class_axes(
     return {name: next(axis for axis, (a, b) in enumerate(zip(*pair)) if a != b)
             for name, pair in shapes.items() if pair[0] != pair[1]}
 
-# %% ../../nbs/4_training/14_finetuning.ipynb #1cbc090f
+# %% ../../nbs/4_training/14_finetuning.ipynb #76926df9
 def copy_classes(
     target: torch.Tensor,  # of the new network, changed in place
     trained: torch.Tensor,  # of the trained one
@@ -87,7 +87,7 @@ def copy_classes(
     is_norm: bool = False,  # a vector of spectral normalisation
 ):
     "Copies the places of the classes that both have, and what comes after the classes."
-    if is_norm: target.zero_()
+    if is_norm and set(old) & set(new): target.zero_()  # with no class in common the norm would be 0
     for place, name in enumerate(new):
         if name in old: target.select(axis, place).copy_(trained.select(axis, old.index(name)))
     rest = target.shape[axis] - len(new)
@@ -163,7 +163,7 @@ def begin_in_words(
     return [*notes, "The discriminator begins anew, since this file has none: at first it teaches little, and images "
             "get worse before they get better. A run's checkpoint.pt has one."]
 
-# %% ../../nbs/4_training/14_finetuning.ipynb #cbe18443
+# %% ../../nbs/4_training/14_finetuning.ipynb #15fd5157
 def resume_or_begin(
     folder: Path,              # the run folder
     state: TrainingState,      # of iteration 0; restored or given trained weights
