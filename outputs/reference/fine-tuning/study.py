@@ -46,7 +46,7 @@ def of_classes(patches, names):
 def curve(name, seed, ruler, patches):
     "A run's distance at each save: rows of seed, start, thousands of images, FD-cell."
     start = STARTS[name]
-    config = make_config("demo", run=f"fine-tuning/{name.split()[-1]}-{seed}", iterations=2000, decay_from=1.0, seed=seed,
+    config = make_config("demo", run=f"fine-tuning/{name.split()[-1]}-{seed}", iterations=1200, decay_from=1.0, seed=seed,
                          start_from=str(run_folder("x").parent/start) if start else None, resume=False)
     rows = []
     def measure(state, report):
