@@ -19,6 +19,7 @@ from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 from packaging.requirements import Requirement
 
+from dependencies import every_dependency_says_why
 from figures import quoted_figures_are_those_of_their_files
 from house import CHECKS as HOUSE_CHECKS
 from render_readme import LINK, ROOT, render
@@ -162,6 +163,7 @@ CHECKS = [
     notebooks_are_small,
     no_lock_file_in_git,
     quoted_figures_are_those_of_their_files,
+    every_dependency_says_why,
     *HOUSE_CHECKS,
     nbdev_export_changes_nothing,
     nbdev_clean_changes_nothing,
