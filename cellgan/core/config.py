@@ -212,7 +212,8 @@ PRESETS = {
         image_size=128, width=8, init="unit", generator_spectral_norm=False, discriminator_spectral_norm=False,
         antialias=True, minibatch_std=4, iterations=125_000, batch_size=8, balanced=True, quarter_turns=True,
         augment_colour=0.5, cutout=True, generator_lr=3e-3, discriminator_lr=6e-3, equalized_lr=True, beta2=0.99,
-        r1_weight=2e-3, r1_every=16, reconstruction_share=0.25, ema_kimg=10.0, precision="bfloat16", compile=True),
+        decay_from=0.9, r1_weight=2e-3, r1_every=16, reconstruction_share=0.25, ema_kimg=10.0,
+        precision="bfloat16", compile=True),
 }
 
 # %% ../../nbs/1_core/02_config.ipynb #44552685
