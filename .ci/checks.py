@@ -152,6 +152,18 @@ def no_lock_file_in_git():
 
 
 # The two that may change the clone come last.
+TRIALS = (["faults.py"], ["injections.py", "--moments", "1"],
+          ["crashes.py", "--moments", "2", "--only", "training,generate,cache"])
+
+
+def damage_and_crashes_do_no_harm():
+    "The scripts of outputs/reference/trust at a small scale, side by side."
+    programs = [subprocess.Popen([sys.executable, ROOT / ".ci" / name, *arguments], stdout=subprocess.PIPE, text=True,
+                                 stderr=subprocess.STDOUT) for name, *arguments in TRIALS]
+    printed = [program.communicate(timeout=600)[0] for program in programs]
+    return "\n".join(text[-2000:] for text, program in zip(printed, programs) if program.returncode)
+
+
 CHECKS = [
     tests_leave_no_trace,
     readme_is_the_rendered_index,
@@ -164,6 +176,7 @@ CHECKS = [
     no_lock_file_in_git,
     quoted_figures_are_those_of_their_files,
     every_dependency_says_why,
+    damage_and_crashes_do_no_harm,
     *HOUSE_CHECKS,
     nbdev_export_changes_nothing,
     nbdev_clean_changes_nothing,

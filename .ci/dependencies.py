@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pandas as pd
+import trust
 
 ROOT = Path(__file__).resolve().parents[1]
 WHY = {
@@ -79,5 +80,6 @@ if __name__ == "__main__":
     rows = [dict(package=package, version=version, of=group, licence=licence(package), why=WHY[package])
             for group, package, version in declared()]
     table = pd.DataFrame(rows).sort_values("package")
-    table.to_csv(ROOT / "outputs" / "reference" / "trust" / "dependencies.csv", index=False)
+    table.to_csv(trust.FOLDER / "dependencies.csv", index=False)
+    trust.write_readme()
     print(table.to_string(index=False))

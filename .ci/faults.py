@@ -1,14 +1,13 @@
-"""Give every reader damaged and hostile input, and count what it makes of it: `uv run .ci/faults.py [README]`.
+"""Give every reader damaged and hostile input, and count what it makes of it: `uv run .ci/faults.py [--write]`.
 
 A case is right when the input is refused by an error of ours, or, for a folder of images, when the damaged part is left
 out and reported. Anything else (another exception, success, more than ten seconds) is a miss, and listed by its name.
-With a path, the table is written there. The same seed gives the same cases.
+With --write the table is kept in outputs/reference/trust. The same seed gives the same cases.
 """
 
 import json
 import math
 import os
-import platform
 import random
 import signal
 import sys
@@ -17,7 +16,9 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
 import torch
+import trust
 from PIL import Image
 
 from cellgan.core.config import BETHESDA, check_class_names, config_from_json, make_config, run_folder
@@ -190,15 +191,13 @@ def json_cases():
         case("config.json", f"{k}: {text[:20]}", lambda: config_from_json(text, "config.json"))
 
 
-def report():
-    "A markdown table, and every miss by name."
-    lines = ["| input | tried | right |", "| --- | ---: | ---: |"]
+def results():
+    "A row per kind of input: how many cases were tried, how many right, and the names of the others."
+    rows = []
     for kind, cases in RESULTS.items():
-        lines.append(f"| {kind} | {len(cases)} | {sum(not problem for _, problem in cases)} |")
-    tried, right = (sum(map(len, RESULTS.values())), sum(not p for cases in RESULTS.values() for _, p in cases))
-    lines += [f"| **all** | **{tried}** | **{right}** |", ""]
-    missed = [f"- {kind}, {name}: {problem}" for kind, cases in RESULTS.items() for name, problem in cases if problem]
-    return "\n".join(lines + (["Missed:", "", *missed] if missed else ["Nothing was missed."])) + "\n", len(missed)
+        missed = [f"{kind}, {name}: {problem}" for name, problem in cases if problem]
+        rows.append(dict(input=kind, tried=len(cases), right=len(cases) - len(missed), missed="; ".join(missed)))
+    return pd.DataFrame(rows)
 
 
 def main():
@@ -213,17 +212,12 @@ def main():
         checkpoint_cases(folders[0])
         generator_cases(folders[1])
         image_cases(folders[2])
-    table, missed = report()
-    print(table)
-    if len(sys.argv) > 1:
-        made = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}"
-        intro = ("# Damaged and hostile input\n\nMade by `uv run .ci/faults.py outputs/reference/trust/README.md` "
-                 f"({made}). A case is right when the input is refused by one line of ours, or, for images in a folder, "
-                 "left out and reported.\n\n")
-        path = Path(sys.argv[1])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(intro + table)
-    return missed > 0
+    table = results()
+    print(table.to_string(index=False))
+    if "--write" in sys.argv:
+        table.to_csv(trust.FOLDER / "faults.csv", index=False)
+        trust.write_readme()
+    return int(table.right.sum() < table.tried.sum())
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ from unittest.mock import patch
 
 import pandas as pd
 import torch
+import trust
 from tqdm import tqdm
 
-from cellgan.core.config import InputError, make_config, project_root
+from cellgan.core.config import InputError, make_config
 from cellgan.data.patches import load_patches
 from cellgan.training import cellgan, loop
 from cellgan.training.checkpoint import load_checkpoint
 
-ROOT = project_root()
 RUN = make_config("demo", run="run", image_size=32, width=1, batch_size=4, iterations=200, phantom_patches=60, resume=False)
 LINE = RUN.iterations // loop.LOGS_PER_RUN  # iterations between two lines of metrics
 
@@ -99,8 +99,10 @@ def main():
         rows.append(dict(into=case[1], precision=case[0], tried=1, right=int(not problem)))
     table = pd.DataFrame(rows).groupby(["into", "precision"], sort=False).sum().reset_index()
     print(table.to_string(index=False))
-    if asked.write: table.to_csv(ROOT / "outputs" / "reference" / "trust" / "injections.csv", index=False)
-    return table.right.sum() < table.tried.sum()
+    if asked.write:
+        table.to_csv(trust.FOLDER / "injections.csv", index=False)
+        trust.write_readme()
+    return int(table.right.sum() < table.tried.sum())
 
 
 if __name__ == "__main__":
