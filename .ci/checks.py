@@ -19,6 +19,7 @@ from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 from packaging.requirements import Requirement
 
+from commands import every_command_could_be_typed
 from dependencies import every_dependency_says_why
 from figures import quoted_figures_are_those_of_their_files
 from house import CHECKS as HOUSE_CHECKS
@@ -175,6 +176,7 @@ CHECKS = [
     notebooks_are_small,
     no_lock_file_in_git,
     quoted_figures_are_those_of_their_files,
+    every_command_could_be_typed,
     every_dependency_says_why,
     damage_and_crashes_do_no_harm,
     *HOUSE_CHECKS,

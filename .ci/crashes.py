@@ -2,10 +2,11 @@
 that nobody disturbed: `uv run .ci/crashes.py [--moments 50] [--write]`.
 
 A moment is a SIGKILL to every process of the work, as when the power fails, at a random time between its start and its
-usual end; the work is killed once or twice and then started again as a user would, with the same words. Most moments hit
-a forked process that has its imports done, so that the kills fall into the work itself; the launchers (the `cellgan`
-command, papermill, a kernel and uv where it is there) are started whole and killed with everything below them. With
---write the table goes to outputs/reference/trust/crashes.csv. The same seed gives the same moments, as far as clocks do.
+usual end; the work is killed once or twice and then started again as a user would, with the same words. Most moments
+hit a forked process that has its imports done, so that the kills fall into the work itself; the launchers (the
+`cellgan` command, papermill, a kernel and uv where it is there) are started whole and killed with everything below
+them. With --write the table goes to outputs/reference/trust/crashes.csv. The same seed gives the same moments, as far
+as clocks do.
 """
 
 import argparse
@@ -268,7 +269,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     works = {"training": Train(), "checkpoint": Checkpoints(), "generate": Generate(), "cache": Cache()}
     plan = {name: (work, asked.moments) for name, work in works.items()}
-    plan |= {"study": (Study(), 2 * asked.launched)} | {name: (work, asked.launched) for name, work in launchers().items()}
+    plan |= {"study": (Study(), 2 * asked.launched)}
+    plan |= {name: (work, asked.launched) for name, work in launchers().items()}
     names = asked.only.split(",") if asked.only else list(plan)
     table = pd.DataFrame([moments(name, *plan[name], random.Random(name)) for name in names])
     print(table.to_string(index=False))

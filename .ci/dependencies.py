@@ -64,7 +64,8 @@ def licence(package):
     "What the installed package says of itself."
     try: about = metadata(package)
     except PackageNotFoundError: return "not installed here"
-    classifier = [text.rpartition(" :: ")[2] for text in about.get_all("Classifier") or [] if text.startswith("License")]
+    classifiers = about.get_all("Classifier") or []
+    classifier = [text.rpartition(" :: ")[2] for text in classifiers if text.startswith("License")]
     text = about.get("License-Expression") or (classifier or [about.get("License") or "not stated"])[0]
     return re.sub(r"\s+", " ", text)[:80]
 

@@ -1,4 +1,4 @@
-"""Put NaN or infinity into a training run, and see whether it notices: `uv run .ci/injections.py [--moments 5] [--write]`.
+"""Put NaN or infinity into a training run, and see whether it notices: `uv run .ci/injections.py [--write]`.
 
 A case is right when the run stops with an error of ours at the next line of metrics at the latest, and the checkpoint
 that stays is from before. With --write the table goes to outputs/reference/trust/injections.csv.
@@ -24,7 +24,8 @@ from cellgan.data.patches import load_patches
 from cellgan.training import cellgan, loop
 from cellgan.training.checkpoint import load_checkpoint
 
-RUN = make_config("demo", run="run", image_size=32, width=1, batch_size=4, iterations=200, phantom_patches=60, resume=False)
+RUN = make_config("demo", run="run", image_size=32, width=1, batch_size=4, iterations=200, phantom_patches=60,
+                  resume=False)
 LINE = RUN.iterations // loop.LOGS_PER_RUN  # iterations between two lines of metrics
 
 
@@ -42,14 +43,18 @@ def into_gradient(value):
     return patch.object(cellgan, "update_weights", spoilt)
 
 
+def moment_of(optimizer):
+    return next(iter(optimizer.state.values()))["exp_avg_sq"]
+
+
 WHERE = {
     "a latent, and so the loss": None,
     "a gradient": into_gradient,
     "a weight of the generator": lambda state: next(state.generator.parameters()),
     "a weight of the discriminator": lambda state: next(state.discriminator.parameters()),
     "the average": lambda state: list(state.ema.parameters())[-1],
-    "a moment of the generator's optimizer": lambda state: next(iter(state.generator_optimizer.state.values()))["exp_avg_sq"],
-    "a moment of the discriminator's": lambda state: next(iter(state.discriminator_optimizer.state.values()))["exp_avg_sq"],
+    "a moment of the generator's optimizer": lambda state: moment_of(state.generator_optimizer),
+    "a moment of the discriminator's": lambda state: moment_of(state.discriminator_optimizer),
     "a loss as it is reported": None,
 }
 

@@ -12,24 +12,26 @@ FOLDER = Path(__file__).resolve().parents[1] / "outputs" / "reference" / "trust"
 PARTS = {
     "faults.csv": ("Damaged and hostile input", "`uv run .ci/faults.py --write`. A case is right when the input is "
                    "refused by one line of ours, or, for images in a folder, left out and reported."),
-    "crashes.csv": ("Killed at random moments", "`uv run .ci/crashes.py --write`. A kill ends every process of the work; "
-                    "then it is started again in the same words. It is right when everything that it leaves is bit for bit "
-                    "what undisturbed work leaves. `seconds` is how long the undisturbed work took on the machine that made "
-                    "the table. The first four kinds of work are forked with their imports done, so that the kills fall "
-                    "into the work itself; the others are programs as people start them."),
-    "injections.csv": ("Numbers that are not finite", "`uv run .ci/injections.py --write`. NaN or infinity is put into one "
-                       "place of a training run, in one iteration. It is right when the run stops with an error of ours at "
-                       "the next line of metrics at the latest, and the checkpoint that stays is from before."),
-    "dependencies.csv": ("What it stands on", "`uv run .ci/dependencies.py`, from `pyproject.toml` and the packages' own "
-                         "metadata. Versions are pinned."),
+    "crashes.csv": ("Killed at random moments", "`uv run .ci/crashes.py --write`. A kill ends every process of the "
+                    "work; then it is started again in the same words. It is right when everything that it leaves is "
+                    "bit for bit what undisturbed work leaves. `seconds` is how long the undisturbed work took on the "
+                    "machine that made the table. The first four kinds of work are forked with their imports done, so "
+                    "that the kills fall into the work itself; the others are programs as people start them."),
+    "injections.csv": ("Numbers that are not finite", "`uv run .ci/injections.py --write`. NaN or infinity is put into "
+                       "one place of a training run, in one iteration. It is right when the run stops with an error of "
+                       "ours at the next line of metrics at the latest, and the checkpoint that stays is from before."),
+    "dependencies.csv": ("What it stands on", "`uv run .ci/dependencies.py`, from `pyproject.toml` and the packages' "
+                         "own metadata. Versions are pinned."),
 }
 
 
 def markdown(table):
     "A table as text; what was missed stands below it, not in it."
     shown = table.drop(columns="missed", errors="ignore")
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [shown.columns, ["---"] * shown.shape[1], *shown.values]]
-    missed = [f"- {name}" for names in table.get("missed", pd.Series(dtype=str)).dropna() for name in names.split("; ") if name]
+    rows = [shown.columns, ["---"] * shown.shape[1], *shown.values]
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    names = "; ".join(table.get("missed", pd.Series(dtype=str)).dropna())
+    missed = [f"- {name}" for name in names.split("; ") if name]
     return "\n".join(lines + (["", "Missed:", "", *missed] if missed else []))
 
 
