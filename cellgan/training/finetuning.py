@@ -6,14 +6,14 @@
 __all__ = ['MUST_BE_EQUAL', 'Source', 'classes_of_run', 'read_source', 'class_axes', 'copy_classes', 'take_over', 'check_fits',
            'begin_from', 'begin_in_words', 'resume_or_begin']
 
-# %% ../../nbs/4_training/14_finetuning.ipynb #b6694733
+# %% ../../nbs/4_training/14_finetuning.ipynb #595da2fe
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..core.config import Config, InputError, config_from_json, config_to_json, project_root
+from ..core.config import Config, InputError, check_class_names, config_from_json, project_root
 from ..data.entries import class_name, order_classes
 from ..data.folds import read_image_list
 from ..data.store import Patches
@@ -22,7 +22,7 @@ from .models import model_of
 from .state import TrainingState
 from .synthesis import read_generator_file
 
-# %% ../../nbs/4_training/14_finetuning.ipynb #16647126
+# %% ../../nbs/4_training/14_finetuning.ipynb #e9369308
 @dataclass(frozen=True)
 class Source:
     "Trained weights to begin with."
@@ -41,8 +41,9 @@ def classes_of_run(
     if not path.is_file():
         raise InputError(f"{path} is missing, so the classes of the checkpoint beside it are not known: "
                          "give a generator.safetensors, or put the run's images.csv there")
-    if config.class_order: return tuple(class_name(name) for name in config.class_order.split(","))
-    return order_classes(row[1] for row in read_image_list(path))
+    names = order_classes(row[1] for row in read_image_list(path))
+    if config.class_order: names = tuple(class_name(name) for name in config.class_order.split(","))
+    return check_class_names(names, str(path))
 
 # %% ../../nbs/4_training/14_finetuning.ipynb #127cec62
 def read_source(
@@ -93,7 +94,7 @@ def copy_classes(
     rest = target.shape[axis] - len(new)
     target.narrow(axis, len(new), rest).copy_(trained.narrow(axis, len(old), rest))
 
-# %% ../../nbs/4_training/14_finetuning.ipynb #c22ad269
+# %% ../../nbs/4_training/14_finetuning.ipynb #823d7ddb
 @torch.no_grad()
 def take_over(
     network: torch.nn.Module,  # changed in place
@@ -102,19 +103,20 @@ def take_over(
     old: tuple,                # the trained network's classes
     new: tuple,                # this one's
 ) -> int:                      # how many tensors were taken over
-    "Copies what fits; a tensor of another shape stays as it is."
+    "Copies the tensors of which name and shape fit, apart from the number of classes; the others stay as they are."
     taken = 0
     for name, target in network.state_dict().items():  # these share the network's memory
         trained, axis = weights.get(name), axes.get(name)
-        if trained is None: continue
-        if axis is None and trained.shape == target.shape: target.copy_(trained)
-        elif axis is not None and trained.dim() == target.dim():
-            copy_classes(target, trained, axis, old, new, name.endswith(("._u", "._v")))
-        else: continue
+        if not torch.is_tensor(trained): continue
+        expected = list(target.shape)
+        if axis is not None: expected[axis] += len(old) - len(new)
+        if list(trained.shape) != expected: continue
+        if axis is None: target.copy_(trained)
+        else: copy_classes(target, trained, axis, old, new, name.endswith(("._u", "._v")))
         taken += 1
     return taken
 
-# %% ../../nbs/4_training/14_finetuning.ipynb #2bd9f562
+# %% ../../nbs/4_training/14_finetuning.ipynb #f4f4e461
 MUST_BE_EQUAL = ("model", "width", "latent_dim", "mapping", "sgc", "sle", "generator_spectral_norm", "downsampling",
                  "autoencoder_width")
 
@@ -127,8 +129,14 @@ def check_fits(
         old, new = getattr(source.config, name), getattr(config, name)
         if old != new: raise InputError(f"{source.path} was trained with {name} {old!r}, and now {name} is {new!r}, so "
                                         f"its layers do not fit: set {name} to {old!r}")
+    make = model_of(config).make_generator
+    with torch.device("meta"): expected = make(source.config, len(source.classes)).state_dict()
+    for name in class_axes(make, source.config):
+        if getattr(source.generator.get(name), "shape", None) != expected[name].shape:
+            raise InputError(f"{source.path} has not the {len(source.classes)} classes that are listed beside it "
+                             f"({', '.join(source.classes)[:80]}): put the images.csv of its own run there")
 
-# %% ../../nbs/4_training/14_finetuning.ipynb #1bc60979
+# %% ../../nbs/4_training/14_finetuning.ipynb #a19a294d
 def begin_from(
     state: TrainingState,  # of iteration 0, changed in place
     config: Config,        # start_from, and what shapes the networks
@@ -141,6 +149,7 @@ def begin_from(
     def put(network, make, weights): return take_over(network, weights, class_axes(make, config), old, new)
     taken = [put(network, model.make_generator, source.generator) for network in (state.generator, state.ema)]
     judged = put(state.discriminator, model.make_discriminator, source.discriminator)
+    if not taken[0]: raise InputError(f"nothing in {source.path} fits this generator: choose other weights")
     return begin_in_words(source, config, new, taken[0], len(state.ema.state_dict()), judged)
 
 # %% ../../nbs/4_training/14_finetuning.ipynb #bb6c41f1
