@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from .statistics import fold_means
-from ..core.plotting import class_colours
+from ..core.plotting import BLUE, GREEN, GREY, RED, class_colours
 
 # %% ../../nbs/6_augmentation/10_charts.ipynb #dcc55113
 METRIC_NAMES = dict(accuracy="accuracy", precision="macro precision", recall="macro recall", f1="macro F1",
                     calibration_error="calibration error", high_grade_missed="high-grade cells called NILM")
-VERDICT_COLOURS = {"better": "#2a9d8f", "worse": "#c8553d"}
+VERDICT_COLOURS = {"better": GREEN, "worse": RED}
 
 def arm_labels(
     pairs: list,  # (classifier, arm)
@@ -40,7 +40,7 @@ def draw_differences(
         of_classifier = runs[runs.classifier == classifier]
         own, base = (fold_means(of_classifier[of_classifier.arm == name], metric) for name in (arm, baseline))
         row = table[(table.classifier == classifier) & (table.arm == arm) & (table.metric == metric)].iloc[0]
-        colour = VERDICT_COLOURS.get(row.verdict, "#797979")
+        colour = VERDICT_COLOURS.get(row.verdict, GREY)
         ax.plot((100 * row.low, 100 * row.high), (y, y), color=colour, lw=2)
         ax.plot(100 * row.difference, y, "o", color=colour, ms=7)
         ax.plot(100 * (own - base), np.full(len(own), y + 0.22), ".", color=colour, ms=4, alpha=0.6)
@@ -64,7 +64,7 @@ def differences_figure(
     return fig
 
 # %% ../../nbs/6_augmentation/10_charts.ipynb #e07df4de
-ARM_COLOURS = ("#4878cf", "#e07b39", "#956cb4", "#2a9d8f", "#797979", "#b5a642", "#c8553d", "#82c6e2")
+ARM_COLOURS = (BLUE, "#e07b39", "#956cb4", GREEN, GREY, "#b5a642", RED, "#82c6e2")
 
 # %% ../../nbs/6_augmentation/10_charts.ipynb #0fde8811
 def draw_sweep(
@@ -76,8 +76,8 @@ def draw_sweep(
 ):
     "The baseline as a line and a band; the other arms as points."
     base = runs[runs.arm == baseline][metric]
-    ax.axhspan(100 * (base.mean() - base.std()), 100 * (base.mean() + base.std()), color="#797979", alpha=0.15, lw=0)
-    ax.axhline(100 * base.mean(), color="#797979", label=baseline)
+    ax.axhspan(100 * (base.mean() - base.std()), 100 * (base.mean() + base.std()), color=GREY, alpha=0.15, lw=0)
+    ax.axhline(100 * base.mean(), color=GREY, label=baseline)
     for arm, colour in zip(swept, ARM_COLOURS):
         by_ratio = runs[runs.arm == arm].assign(added=lambda r: r.n_added / r.n_train).groupby("ratio")
         points = by_ratio.agg(x=("added", "mean"), y=(metric, "mean"), sd=(metric, "std")).sort_values("x")

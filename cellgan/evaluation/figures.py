@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..core.plotting import class_colours, name_classes
+from ..core.plotting import DARK, GREY, PALE, class_colours, name_classes
 from ..data.batches import mosaic
 
 # %% ../../nbs/5_evaluation/11_figures.ipynb #31637326
@@ -70,12 +70,12 @@ def metric_bars(
     names = list(dict.fromkeys(table.metric))
     columns = -(-len(names) // 2)
     fig, axes = plt.subplots(2, columns, figsize=bars_size(columns, classes), layout="constrained")
-    colours = class_colours(classes) | {"all": "#555555"}
+    colours = class_colours(classes) | {"all": DARK}
     for ax, name in zip(axes.flat, names):
         rows = table[table.metric == name]
         x, colour = np.arange(len(rows)), [colours[c] for c in rows["class"]]
-        ax.bar(x, rows.value, color=np.where(rows.unreliable, "#dddddd", colour), alpha=.85)
-        ax.vlines(x, rows.low, rows.high, color="#333333", lw=1.5)
+        ax.bar(x, rows.value, color=np.where(rows.unreliable, PALE, colour), alpha=.85)
+        ax.vlines(x, rows.low, rows.high, color=DARK, lw=1.5)
         ax.hlines(rows.floor, x - .4, x + .4, color="black", lw=2)
         name_classes(ax, list(rows["class"]))
         ax.set(title=name, ylabel="share" if name in SHARES else "")
@@ -88,7 +88,7 @@ def greyed(
     table: pd.DataFrame,  # from `measure`
 ):                        # a pandas Styler
     "The table with rows in grey that the judge cannot carry; the column `warning` says why."
-    def style(row): return ["color: #aaaaaa" if row.unreliable else ""] * len(row)
+    def style(row): return [f"color: {GREY}" if row.unreliable else ""] * len(row)
     return table.style.apply(style, axis=1).format(precision=3).hide(axis="index")
 
 # %% ../../nbs/5_evaluation/11_figures.ipynb #6c0eef7b

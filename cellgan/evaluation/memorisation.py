@@ -17,6 +17,7 @@ from scipy.stats import binom, binomtest
 from torch import Tensor
 
 from ..core.config import InputError
+from ..core.plotting import GREEN, GREY, RED
 from ..data.folds import linked_groups
 from ..data.store import Patches, image_hashes
 
@@ -176,7 +177,7 @@ def pair_gallery(
             ax.imshow(torch.as_tensor(image).permute(1, 2, 0))
             ax.set(xticks=[], yticks=[])
         suspicious = float(audit.distance[i]) <= audit.threshold
-        column[0].set_title(f"{float(audit.distance[i]):.2f}", fontsize=8, color="#c1121f" if suspicious else "black")
+        column[0].set_title(f"{float(audit.distance[i]):.2f}", fontsize=8, color=RED if suspicious else "black")
     axes[0, 0].set_ylabel("synthetic", fontsize=8)
     axes[1, 0].set_ylabel("nearest real", fontsize=8)
     plt.close(fig)  # shown once, as the value of the cell
@@ -192,10 +193,10 @@ def distance_figure(
     fig, axes = plt.subplots(1, len(audits), figsize=(4 * len(audits), 2.3), layout="constrained", squeeze=False)
     for ax, (kind, a) in zip(axes.flat, audits.items()):
         bins = np.linspace(0, float(torch.cat([a.distance, a.normal]).max()), 40)
-        for values, name, colour in ((a.normal, "real to real of other groups", "#8d99ae"),
-                                     (a.distance, "synthetic to real", "#2a9d8f")):
+        for values, name, colour in ((a.normal, "real to real of other groups", GREY),
+                                     (a.distance, "synthetic to real", GREEN)):
             ax.hist(values.numpy(), bins, density=True, alpha=.6, label=name, color=colour)
-        ax.axvline(a.threshold, color="#c1121f", lw=1, label="suspicious below")
+        ax.axvline(a.threshold, color=RED, lw=1, label="suspicious below")
         ax.set(xlabel=f"distance in {kind}", ylabel="density")
         ax.set_title(f"{a.share:.1%} suspicious ({a.low:.1%} to {a.high:.1%})")
     axes.flat[0].legend(fontsize=7)

@@ -14,7 +14,7 @@ from scipy import ndimage as ndi
 from scipy.stats import wasserstein_distance
 from skimage import filters, measure, morphology, segmentation
 
-from ..core.plotting import class_colours, name_classes
+from ..core.plotting import GREEN, PALE, class_colours, name_classes
 from ..core.progress import ProgressBar
 from ..data.anatomy import FIELD_OF_VIEW
 
@@ -185,7 +185,7 @@ def morphology_figure(
     size = len(named) * max(3.3, 0.8 + 0.27 * len(classes)), 2.4 + 0.06 * max(map(len, classes))
     fig, axes = plt.subplots(1, len(named), figsize=size, layout="constrained")
     style = dict(order=list(classes), hue_order=["real", "synthetic"], split=True, cut=0, inner="quart", linewidth=.7,
-                 density_norm="width", palette=["#c9ced6", "#2a9d8f"])
+                 density_norm="width", palette=[PALE, GREEN])
     for ax, (name, title) in zip(axes, named.items()):
         sns.violinplot(both, x="class", y=name, hue="origin", ax=ax, legend=ax is axes[0], **style)
         colour_violins(ax, classes)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.config import InputError, project_root
+from ..core.plotting import BLUE, GREY, PALE
 
 # %% ../../nbs/7_study/09_claims.ipynb #4b1c2aab
 def kept_table(
@@ -131,11 +132,11 @@ def beside_paper_figure(
     fig, axes = plt.subplots(1, 2, figsize=(7.5, 2.2), layout="constrained", sharey=True)
     names = list(dict.fromkeys([*paper.index, *ours.index]))[::-1]
     rows = np.arange(len(names))
-    axes[0].barh(rows, paper.reindex(names), color="#bbbbbb")
+    axes[0].barh(rows, paper.reindex(names), color=PALE)
     own = ours.reindex(names)
-    axes[1].hlines(rows, own.low, own.high, color="#4878cf")
-    axes[1].plot(own["mean"], rows, "o", color="#4878cf")
-    axes[1].axvline(0, color="#dddddd", lw=1)
+    axes[1].hlines(rows, own.low, own.high, color=BLUE)
+    axes[1].plot(own["mean"], rows, "o", color=BLUE)
+    axes[1].axvline(0, color=PALE, lw=1)
     for ax, title in zip(axes, titles): ax.set(title=title, yticks=rows, yticklabels=names)
     plt.close(fig)
     return fig
@@ -160,9 +161,9 @@ def table_3_figure():  # a matplotlib Figure
         own = table[(table.metric == "f1") & table.difference.notna()].iloc[::-1]
         names = own.arm + own.classifier.map(lambda name: "" if name == "small" else f", {name}")
         rows, sides = np.arange(len(own)), 100 * own[["low", "high", "difference"]]
-        ax.hlines(rows, sides.low, sides.high, color="#4878cf")
-        ax.plot(sides.difference, rows, "o", color="#4878cf")
-        ax.axvline(0, color="#999999", lw=1)
+        ax.hlines(rows, sides.low, sides.high, color=BLUE)
+        ax.plot(sides.difference, rows, "o", color=BLUE)
+        ax.axvline(0, color=GREY, lw=1)
         ax.set(title=label, yticks=rows, yticklabels=names, xlabel="points of macro-F1")
     plt.close(fig)
     return fig

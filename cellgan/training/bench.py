@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ..core.config import BETHESDA, Config, make_config
 from ..core.machine import keep_memory, peak_bytes
+from ..core.plotting import BLUE, GREY
 from ..data.batches import to_uint8
 from ..model.compiled import Compiled, compile_networks
 from .cellgan import training_step
@@ -220,7 +221,7 @@ def speed_figure(
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(8, 0.32 * len(table) + 0.6), layout="constrained")
     faster = table["times faster"][::-1]
-    ax.barh(faster.index, faster, color=["#4878cf" if name.startswith("all") else "#797979" for name in faster.index])
+    ax.barh(faster.index, faster, color=[BLUE if name.startswith("all") else GREY for name in faster.index])
     ax.axvline(1, color="k", lw=0.8)
     ax.set_xlabel("times faster than the baseline")
     plt.close(fig)
