@@ -42,6 +42,7 @@ def plot_panel(
         known = metrics[column].astype(float).dropna()  # lazy R1 may fall between two log lines
         ax.plot(metrics.kimg[known.index], known, label=NAMES.get(column))
     ax.set(title=title, xlabel="thousand images seen")
+    ax.locator_params("x", nbins=4)  # so that labels of a narrow panel do not touch
     if len(columns) > 1: ax.legend()
 
 def metrics_figure(
