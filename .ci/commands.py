@@ -55,7 +55,7 @@ SHORTENED = {
 ALWAYS = dict(iterations=4, image_size=32, compile=False)  # also where the page sets it
 CHECKED_ALONE = {  # beginning -> why it is not typed
     "conda": "sets up an environment", "pip ": "sets up an environment", "uv pip": "sets up an environment",
-    "jupyter": "opens JupyterLab", "nbdev_": "typed by .ci/run", "bash .ci/run": "typed by .ci/run",
+    "jupyter": "opened by .ci/browser.py", "nbdev_": "typed by .ci/run", "bash .ci/run": "typed by .ci/run",
     "git": "would change the clone", "python outputs/": "takes what the page's other commands made in hours",
     ".ci/": "takes minutes, and writes its own table", ".site/build.py": "typed by .ci/checks.py",
     "cellgan import-qupath": "tested in 2_data/20_qupath",

@@ -107,7 +107,8 @@ def keep_shown(panel: Panel):
 def panel_box(panel: Panel):  # an ipywidgets box
     "Controls on the left, pictures on the right."
     import ipywidgets as widgets
-    left = widgets.VBox([*panel.controls.values(), panel.button, panel.kept])
+    never_narrower = widgets.Layout(flex="0 0 auto", overflow="hidden")
+    left = widgets.VBox([*panel.controls.values(), panel.button, panel.kept], layout=never_narrower)
     return widgets.HBox([left, panel.pictures])
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #816391d5
@@ -125,7 +126,7 @@ def panel_html(
     if patches is not None:
         found = nearest_patches(image, codes)
         names = [patches.classes[label] for label in patches.labels[found]]
-        top += row_html("Nearest real patches", patches.images[found], names, 80)
+        top += row_html("Nearest real patches", patches.images[found], names, 72)
     walk = row_html(f"Walk to cell {view.other_cell}", draw_row(synthesizer, view, "walk", row_length), ways, 72)
     morph = row_html(f"Morph to {view.toward}", draw_row(synthesizer, view, "morph", row_length), ways, 72)
     return f'<div style="display:flex;gap:16px;align-items:flex-end">{top}</div>{walk}{morph}'
