@@ -141,7 +141,9 @@ def completed(command, page):
         return command
     notebook = notebook_for(parameters_given(shlex.split(command)), page)
     assert notebook, f"no notebook has these parameters: {command}"
-    return f"papermill nbs/{notebook}.ipynb outputs/part/{notebook}.ipynb -p run part {command}"
+    of_own_data = {"field_of_view_um", "um_per_px"} & set(parameters_given(shlex.split(command)))
+    data = " -p data FOLDER -p um_per_px 0.25" if of_own_data else ""
+    return f"papermill nbs/{notebook}.ipynb outputs/part/{notebook}.ipynb -p run part{data} {command}"
 
 
 def check_papermill(words):
@@ -181,6 +183,7 @@ def check_files(words):
 def check_training(words):
     "What comes after `-m cellgan.training.processes`."
     arguments = words[words.index("cellgan.training.processes") + 1:]
+    assert not [word for word in arguments if word.startswith("-")], "torchrun takes --NAME for its own: use NAME=VALUE"
     values_of(arguments, parameters_of("train"), "training.processes")
 
 
@@ -242,14 +245,17 @@ def kind_of(words):
 def shortened(words, folder):
     "Words with the placeholders replaced and made short: (words, what was added)."
     def real(word): return str(folder / word) if word == "my_cells" else word
-    words = [real(PLACEHOLDERS.get(word) or word) for word in words]
+    def put(word):  # the value of NAME=VALUE, or the word
+        name, equals, value = word.rpartition("=")
+        return name + equals + real(PLACEHOLDERS.get(value) or value)
+    words = [put(word) for word in words]
     if "--help" in words or "--help-notebook" in words:
         return words, ""
-    kind, sign = kind_of(words), "-p" if words[0] == "papermill" else "--"
-    named = {word.removeprefix("--") for word in words}
+    kind = kind_of(words)
+    named = {word.removeprefix("--").partition("=")[0] for word in words}
     added = {name: value for name, value in SHORTENED.get(kind, {}).items() if name not in named or name in ALWAYS}
-    signs = {name: ["-p", name] if sign == "-p" else [f"--{name}"] for name in added}
-    more = [part for name, value in added.items() for part in (*signs[name], str(value))]
+    forms = {"papermill": "-p {} {}", "cellgan": "--{} {}"}
+    more = [part for item in added.items() for part in forms.get(words[0], "{}={}").format(*item).split()]
     return [*words, *more], " ".join(f"{name}={value}" for name, value in added.items())
 
 
@@ -309,7 +315,7 @@ def type_all():
                 words, row["added"] = shortened(words, home)
                 key = " ".join(words)
                 if key not in seen:
-                    shutil.rmtree(clone / "outputs" / "part", ignore_errors=True)
+                    for old in ("part", "kept"): shutil.rmtree(clone / "outputs" / old, ignore_errors=True)
                     put_run(words, clone, clone / "outputs" / "trained")
                     problem = type_command(words, clone)
                     expected = WRONG.get(command)
