@@ -12,11 +12,11 @@ FOLDER = Path(__file__).resolve().parents[1] / "outputs" / "reference" / "trust"
 PARTS = {
     "faults.csv": ("Damaged and hostile input", "`uv run .ci/faults.py --write`. A case is right when the input is "
                    "refused by one line of ours, or, for images in a folder, left out and reported."),
-    "crashes.csv": ("Killed at random moments", "`uv run .ci/crashes.py --write`. A kill ends every process of the "
+    "crashes.csv": ("Killed at random moments", "`uv run .ci/crashes.py --write`; `--moments`, `--launched` and `--only` say how much. A kill ends every process of the "
                     "work; then it is started again in the same words. It is right when everything that it leaves is "
                     "bit for bit what undisturbed work leaves. `seconds` is how long the undisturbed work took on the "
-                    "machine that made the table. The first four kinds of work are forked with their imports done, so "
-                    "that the kills fall into the work itself; the others are programs as people start them."),
+                    "machine that made the table. Training, checkpoint, generate and cache are forked with their "
+                    "imports done, so that the kills fall into the work itself; the others are started as people do."),
     "injections.csv": ("Numbers that are not finite", "`uv run .ci/injections.py --write`. NaN or infinity is put into "
                        "one place of a training run, in one iteration. It is right when the run stops with an error of "
                        "ours at the next line of metrics at the latest, and the checkpoint that stays is from before."),
