@@ -58,7 +58,7 @@ CHECKED_ALONE = {  # beginning -> why it is not typed
     "jupyter": "opened by .ci/browser.py", "nbdev_": "typed by .ci/run", "bash .ci/run": "typed by .ci/run",
     "git": "would change the clone", "python outputs/": "takes what the page's other commands made in hours",
     ".ci/": "takes minutes, and writes its own table", ".site/build.py": "typed by .ci/checks.py",
-    "cellgan import-qupath": "tested in 2_data/20_qupath",
+    "cellgan import-qupath": "tested in 2_data/22_qupath",
 }
 
 

@@ -25,7 +25,7 @@ def without_number(name):
 
 
 def module_of(page):
-    "The module that a page should export to: `nbs/3_model/03_sgc.ipynb` is `cellgan.model.sgc`."
+    "The module that a page should export to: `nbs/3_model/04_sgc.ipynb` is `cellgan.model.sgc`."
     return f"cellgan.{without_number(page.parent.name)}.{without_number(page.stem)}"
 
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BETHESDA', 'RESERVED', 'PRESETS', 'BASELINES', 'ADDED', 'is_class_name', 'check_class_names', 'project_root',
            'project_file', 'run_folder', 'NetworkSettings', 'BudgetSettings', 'LossSettings', 'DiffusionSettings',
-           'RunSettings', 'Config', 'check', 'check_discriminator', 'check_model', 'make_config', 'notebook_config',
-           'config_to_json', 'config_from_json']
+           'RunSettings', 'Config', 'check', 'check_discriminator', 'attribute_names', 'check_model', 'make_config',
+           'notebook_config', 'config_to_json', 'config_from_json']
 
 # %% ../../nbs/1_core/02_config.ipynb #68703529
 import json, re
@@ -87,6 +87,7 @@ class NetworkSettings:
     minibatch_std: int = 0                  # images in a row whose spread the discriminator gets as a feature; 0: none
     start_from: str = ""                    # weights to fine-tune: a generator's file, a checkpoint or a run's folder
     freeze_discriminator: int = 0           # first layers of the discriminator that fine-tuning leaves as they are
+    attributes: str = ""                    # numbers of each cell that the networks are told, with commas; "": none
 
 # %% ../../nbs/1_core/02_config.ipynb #292d33d5
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class LossSettings:
     class_contrast: float = 0.0         # weight of the discriminator's class contrast; the paper has none
     logit_scale: float = 1.0            # factor of the discriminator's logits; the paper has none
     reconstruction_share: float = 1.0   # share of the real images that the decoders reconstruct
+    attribute_weight: float = 1.0       # weight of reading the attributes off an image, in both networks
     beta1: float = 0.0                  # Adam's first beta
     beta2: float = 0.999                # Adam's second beta
     orthogonal_weight: float = 0.0      # BigGAN: weight of the generator's orthogonal regularisation
@@ -192,10 +194,23 @@ def check_discriminator(config: Config):
         raise InputError(f"minibatch_std is {config.minibatch_std}, which does not divide batch_size "
                          f"{config.batch_size}: use a divisor")
 
+def attribute_names(
+    text: str,  # names divided by commas, such as "nuclear_area, stain"; empty: none
+) -> tuple:     # the names
+    "The attributes that a setting lists; raises `InputError` for one that is no name, or stands there twice."
+    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
+    for name in names:
+        if not re.fullmatch(r"[^\W\d][\w .()%/-]{0,59}", name):
+            raise InputError(f"attributes has {name[:60]!r}: write the names of columns, divided by commas")
+    if len(set(names)) < len(names): raise InputError(f"attributes names one of {', '.join(names)} twice")
+    return names
+
 def check_model(config: Config):
     "Raises `InputError` for a setting that the chosen model does not have."
     if config.compile and config.model != "cellgan":
         raise InputError(f"compile is True, and model is {config.model!r}: only cellgan can be compiled")
+    if attribute_names(config.attributes) and config.model != "cellgan":
+        raise InputError(f"attributes is set, and model is {config.model!r}: only cellgan can be told attributes")
     if config.model == "biggan" and config.image_size > 256:
         raise InputError(f"image_size is {config.image_size}: BigGAN is defined from 32 to 256")
 
@@ -271,7 +286,7 @@ def notebook_config(
 # settings that came after the first files were written
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
          "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order",
-         "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator", "threads")
+         "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator", "threads", "attributes", "attribute_weight")
 
 def config_to_json(
     config: Config,

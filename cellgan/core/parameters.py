@@ -82,7 +82,8 @@ TEXT_RULES = {
     "run": Pattern(rf"{NAME}(/{NAME}){{0,5}}", FOLDER_NAME + "; '/' between folders"),
     "partition": Pattern(NAME, FOLDER_NAME),
     "device": Pattern(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:N or mps"),
-    **dict.fromkeys(("data", "generator", "out", "weights", "counts", "class_order", "start_from"), PLAIN_TEXT),
+    **dict.fromkeys(("data", "generator", "out", "weights", "counts", "class_order", "start_from", "attributes"),
+                    PLAIN_TEXT),
     **dict.fromkeys(("models", "classifiers", "arms", "selections", "ratios"), PLAIN_TEXT),
 }
 
@@ -132,7 +133,7 @@ COUNT_RULES = {
 NUMBER_RULES = {
     **dict.fromkeys(("generator_lr", "discriminator_lr"), Range(0.0, 10.0, with_low=False)),
     **dict.fromkeys(("r1_weight", "class_contrast", "orthogonal_weight", "kl_weight"), Range(0.0, 1e6)),
-    **dict.fromkeys(("adversarial_weight", "guidance"), Range(0.0, 1e6)),
+    **dict.fromkeys(("adversarial_weight", "guidance", "attribute_weight"), Range(0.0, 1e6)),
     "logit_scale": Range(0.0, 1e6, with_low=False),
     **dict.fromkeys(("ema_decay", "beta1", "beta2"), Range(0.0, 1.0, with_high=False)),
     "augment_colour": Range(0.0, 10.0),

@@ -27,40 +27,41 @@ class Batch:
     crop: tuple                   # row and column of the reconstructed crop, 0 to 8
     process: int = 0              # which process's part of the whole batch this is
     processes: int = 1            # how many processes share the whole batch, taking images in turn
-    fresh: tuple = ()             # latent, labels, augment_fake of the generator's own update; (): those above
+    fresh: tuple = ()             # latent, labels, augment_fake (and attributes) of the generator's own update
     start: int = 0                # how many of the process's images come before these
     share: float = 1.0            # which share of the process's images these are
+    attributes: torch.Tensor | None = None  # (B, A) in standard deviations, of real and generated images; None: none
 
 # %% ../../nbs/4_training/01_batch.ipynb #28bc2bd7
 NEVER_REACHED = 10**9  # iterations; the batches from there on are nobody else's
 
 def draw_fresh(
-    patches: Patches,       # labels, on the device
+    patches: Patches,       # labels and attributes, on the device
     sampler: BatchSampler,  # whose later batches give the labels
-    config: Config,         # seed, batch_size, latent_dim, cutout
+    config: Config,         # seed, batch_size, latent_dim, cutout, attributes
     iteration: int,         # from 0
     part: slice,            # this process's part of the batch
-) -> tuple:                 # latent, labels and augmentation, as in `Batch`
+) -> tuple:                 # latent, labels, augmentation and, where there are any, attributes, as in `Batch`
     "What the generator's own update draws."
     generator, device = keyed_generator(config.seed, "fresh", iteration), patches.images.device
     latent = torch.randn(config.batch_size, config.latent_dim, generator=generator)
     augment = sample_augmentation(config.batch_size, generator, config.cutout)
-    labels = patches.labels[sampler.indices(NEVER_REACHED + iteration)[part].to(device)]
-    return latent[part].to(device), labels, augment[part].to(device)
+    chosen = sampler.indices(NEVER_REACHED + iteration)[part].to(device)
+    attributes = [patches.attributes[chosen]] if config.attributes else []
+    return latent[part].to(device), patches.labels[chosen], augment[part].to(device), *attributes
 
 def for_generator(
     batch: Batch,
 ) -> Batch:
     "The batch on which the generator is updated."
     if not batch.fresh: return batch
-    latent, labels, augment_fake = batch.fresh
-    return replace(batch, latent=latent, labels=labels, augment_fake=augment_fake)
+    return replace(batch, **dict(zip(("latent", "labels", "augment_fake", "attributes"), batch.fresh)))
 
 # %% ../../nbs/4_training/01_batch.ipynb #3fd8a748
 def sample_batch(
-    patches: Patches,        # the data, on the device
+    patches: Patches,        # the data, on the device; attributes in standard deviations
     sampler: BatchSampler,   # which patches make a batch
-    config: Config,          # seed, batch_size, latent_dim, quarter_turns, cutout, fresh_latents
+    config: Config,          # seed, batch_size, latent_dim, quarter_turns, cutout, fresh_latents, attributes
     iteration: int,          # from 0
     process: int = 0,        # number of this process, from 0
     processes: int = 1,      # how many share the batch
@@ -78,18 +79,19 @@ def sample_batch(
     real = take(patches, indices, flips[part]).contiguous(memory_format=torch.channels_last)
     latent, augment_real, augment_fake = (x[part].to(device) for x in (latent, augment_real, augment_fake))
     labels = patches.labels[indices.to(device)]
+    attributes = patches.attributes[indices.to(device)] if config.attributes else None
     fresh = draw_fresh(patches, sampler, config, iteration, part) if config.fresh_latents else ()
-    return Batch(real, labels, latent, augment_real, augment_fake, crop, process, processes, fresh)
+    return Batch(real, labels, latent, augment_real, augment_fake, crop, process, processes, fresh, 0, 1.0, attributes)
 
 # %% ../../nbs/4_training/01_batch.ipynb #af948576
-TENSORS = ("real", "labels", "latent", "augment_real", "augment_fake")  # the fields with a row for each image
+TENSORS = ("real", "labels", "latent", "augment_real", "augment_fake", "attributes")  # fields with a row per image
 
 def rows_of(
     batch: Batch,
     rows: slice,  # which of its images
 ) -> Batch:
     "A part of a batch, whose `share` is of the given batch."
-    part = {name: getattr(batch, name)[rows] for name in TENSORS}
+    part = {name: x[rows] for name in TENSORS if (x := getattr(batch, name)) is not None}
     part["fresh"] = tuple(x[rows] for x in batch.fresh)
     return replace(batch, **part, start=rows.start, share=len(part["real"]) / len(batch.real))
 

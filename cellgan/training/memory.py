@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..core.config import Config, InputError
+from ..core.config import Config, InputError, attribute_names
 from ..core.machine import keep_memory
 from .batch import Batch
 from .models import model_of
@@ -63,15 +63,16 @@ def no_first_power_iterations():  # a context manager
 
 # %% ../../nbs/4_training/10_memory.ipynb #ed9ef49b
 def empty_batch(
-    config: Config,  # image_size, batch_size, latent_dim, cutout, fresh_latents
+    config: Config,  # image_size, batch_size, latent_dim, cutout, fresh_latents, attributes
 ) -> Batch:          # with the shapes of `sample_batch`
     "A batch without data: only its shapes matter."
     n, size = config.batch_size, config.image_size
     real = torch.empty(n, 3, size, size).contiguous(memory_format=torch.channels_last)
     labels, latent = torch.zeros(n, dtype=torch.long), torch.empty(n, config.latent_dim)
     numbers = torch.empty(n, 7 if config.cutout else 5)
-    return Batch(real, labels, latent, numbers, numbers, (3, 4),
-                 fresh=(latent, labels, numbers) if config.fresh_latents else ())
+    attributes = torch.empty(n, len(attribute_names(config.attributes))) if config.attributes else None
+    fresh = (latent, labels, numbers, attributes) if config.fresh_latents else ()
+    return Batch(real, labels, latent, numbers, numbers, (3, 4), fresh=fresh, attributes=attributes)
 
 # %% ../../nbs/4_training/10_memory.ipynb #mem00002
 def empty_state(

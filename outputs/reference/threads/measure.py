@@ -1,4 +1,4 @@
-"""Seconds of a training step with one thread, with all, and with as many as `4_training/17_threads` chooses.
+"""Seconds of a training step with one thread, with all, and with as many as `4_training/18_threads` chooses.
 
     python outputs/reference/threads/measure.py
 
