@@ -30,7 +30,8 @@ import trust
 from PIL import Image
 from tqdm import tqdm
 
-from cellgan.core.config import BETHESDA, make_config, project_root
+from cellgan.core.config import make_config, project_root
+from cellgan.core.names import BETHESDA
 from cellgan.data import cache
 from cellgan.data.patches import load_patches
 from cellgan.study.workers import run_study

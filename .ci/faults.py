@@ -21,8 +21,9 @@ import torch
 import trust
 from PIL import Image
 
-from cellgan.core.config import BETHESDA, check_class_names, config_from_json, make_config, run_folder
+from cellgan.core.config import config_from_json, make_config, run_folder
 from cellgan.core.files import load_sealed, save_sealed, save_tensors
+from cellgan.core.names import BETHESDA, check_class_names
 from cellgan.core.parameters import RULES, Choice, InputError, Range, check_value
 from cellgan.data.patches import load_patches
 from cellgan.training.checkpoint import BackgroundWriter, load_checkpoint, resume_state, save_checkpoint, save_generator

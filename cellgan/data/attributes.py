@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..core.config import Config, InputError, attribute_names
+from ..core.config import Config, InputError
 from ..core.files import replacing
 from ..core.machine import available_cores
+from ..core.names import attribute_names
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
 from .anatomy import FIELD_OF_VIEW, HAEMATOXYLIN, NORMAL_NUCLEUS, Scene, area_of, slide_of
@@ -58,6 +59,7 @@ def measure_part(
     "What one process measures."
     return morphology_table(images, scales, progress=False)
 
+# %% ../../nbs/2_data/15_attributes.ipynb #8e86216c
 def measured_attributes(
     patches: Patches,        # on the CPU
     progress: bool = True,   # show a progress bar
@@ -68,12 +70,8 @@ def measured_attributes(
     starts = range(0, len(patches), STEP)
     parts = [(patches.images[i:i + STEP].numpy(), scales[i:i + STEP]) for i in starts]
     workers = available_cores() if len(patches) > 1000 else 1
-    with ProgressBar(total=len(patches), desc="attributes", unit="patch", disable=not progress) as bar:
-        tables = []
-        for table in measured_parts(parts, workers):
-            tables.append(table)
-            bar.update(len(table))
-    return pd.concat(tables, ignore_index=True)
+    bar = ProgressBar(measured_parts(parts, workers), "attributes", len(parts), unit="part", disable=not progress)
+    return pd.concat(bar, ignore_index=True)
 
 def measured_parts(
     parts: list,   # of images and their scales
@@ -93,8 +91,8 @@ def kept_table(
 ) -> pd.DataFrame:
     "A table from the cache, or made and put there; one that is damaged is made again."
     file = cache_folder()/f"attributes-{key}.csv"
-    try: return pd.read_csv(file, float_precision="round_trip").astype(float)
-    except (OSError, ValueError, UnicodeError): table = build().astype(float)
+    try: return pd.read_csv(file, dtype="float32")
+    except (OSError, ValueError): table = build().astype("float32")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part: table.to_csv(part, index=False)
@@ -125,6 +123,7 @@ def check_attribute(
     if known.max() > known.min(): return
     raise InputError(f"attributes has {name}, which is {known[0].item():g} for every cell: leave it out")
 
+# %% ../../nbs/2_data/15_attributes.ipynb #dc868a05
 def with_attributes(
     patches: Patches,        # all of a data set, in its own order
     config: Config,          # attributes, and what `known_attributes` needs

@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from ..core.config import BETHESDA, InputError
+from ..core.config import InputError
 from ..core.files import check_file
+from ..core.names import BETHESDA
 
 # %% ../../nbs/2_data/05_entries.ipynb #908273ce
 def class_name(

@@ -15,8 +15,9 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.config import BETHESDA, InputError
+from ..core.config import InputError
 from ..core.files import check_file
+from ..core.names import BETHESDA
 from .entries import (MASK_FOLDERS, SPLIT_READINGS, Entry, Scan, below_all, check_no_reading,
                                   choose_reading, chosen_split, class_name, is_hidden, is_image, matches_of,
                                   merge_scans, name_below, plain_number, split_masks, split_of)

@@ -15,8 +15,9 @@ import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from ..core.config import BETHESDA, InputError
+from ..core.config import InputError
 from ..core.files import check_file, replacing
+from ..core.names import BETHESDA
 from .entries import (LARGEST_TABLE, LINE, SPLIT_READINGS, SPLITS, Entry, Scan, chosen_split, class_name,
                                   files_below, is_image, plain_number, read_table, reasons, relative_path, split_of)
 from .folders import KIND_FOLDERS

@@ -18,8 +18,10 @@ import numpy as np
 import PIL.Image
 import torch
 
-from ..core.config import BETHESDA, Config, InputError
+# %% ../../nbs/2_data/16_patches.ipynb #dcd25601
+from ..core.config import Config, InputError
 from ..core.machine import memory_bytes
+from ..core.names import BETHESDA
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
 from .anatomy import FIELD_OF_VIEW

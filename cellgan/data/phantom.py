@@ -15,8 +15,9 @@ from multiprocessing import get_context
 import numpy as np
 from ..core.progress import ProgressBar
 
-from ..core.config import BETHESDA, InputError
+from ..core.config import InputError
 from ..core.machine import available_cores
+from ..core.names import BETHESDA
 from .anatomy import CASE_COUNTS, NORMAL_NUCLEUS, Cell, Scene, area_of, slide_of
 from .painting import Canvas, develop, distance_from
 from .scenes import draw_scene

@@ -9,7 +9,7 @@ __all__ = ['draw_nuclei', 'draw_cytoplasm', 'draw_cell', 'benign', 'has_room', '
 # %% ../../nbs/2_data/02_scenes.ipynb #ddfa6d77
 import numpy as np
 
-from ..core.config import BETHESDA
+from ..core.names import BETHESDA
 from .anatomy import FIELD_OF_VIEW, KINDS, NORMAL_NUCLEUS, Cell, Morphology, Nucleus, Scene, Slide
 from .anatomy import area_of, polygonal, roundish, slide_of
 

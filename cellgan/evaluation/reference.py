@@ -12,7 +12,8 @@ import torch
 
 import numpy as np
 
-from ..core.config import BETHESDA, Config
+from ..core.config import Config
+from ..core.names import BETHESDA
 from ..data.folds import make_folds
 from ..data.patches import load_phantom, patches_of, settings_for
 from ..data.store import Patches, image_hashes

@@ -20,6 +20,7 @@ def encode(
 # %% ../../nbs/3_model/01_attributes.ipynb #e1e36054
 ROWS = 256  # of each class that a generator keeps
 
+# %% ../../nbs/3_model/01_attributes.ipynb #de5e7949
 class AttributeScale(nn.Module):
     "Mean and deviation of each attribute in the data, and rows of it for every class."
     def __init__(self,

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['ZeroCurvatureLeakyReLU', 'leaky_relu', 'ZeroCurvatureAvgPool', 'average_pool', 'conv_average_pool', 'DownBlock',
-           'with_spread', 'Encoder', 'ProjectionDiscriminator', 'Decoder', 'Discriminator', 'make_discriminator']
+           'with_spread', 'Encoder', 'AttributeJudge', 'ProjectionDiscriminator', 'Decoder', 'Discriminator',
+           'make_discriminator']
 
 # %% ../../nbs/3_model/06_discriminator.ipynb #7f4c7837
 import torch, torch.nn.functional as F
 from torch import nn
-from ..core.config import Config, attribute_names
+from ..core.config import Config
+from ..core.names import attribute_names
 from .attributes import AttributeHead, encode
 from .generator import channels_at, initialise, resolutions
 from .mapping import spectral_norm
@@ -127,15 +129,26 @@ class Encoder(nn.Module):
             x = block(with_spread(at_16, self.minibatch_std) if at_16.shape[-1] == 16 else at_16)
         return at_16, x
 
+# %% ../../nbs/3_model/06_discriminator.ipynb #a77b0001
+class AttributeJudge(nn.Module):
+    "What the discriminator knows of attributes: does an image look like them, and which does it have?"
+    def __init__(self,
+        channels: int,      # of the 8x8 features
+        n_attributes: int,  # A
+        spectral_norm_on: bool,
+    ):
+        super().__init__()
+        self.projection = spectral_norm(nn.Linear(2 * n_attributes, channels, bias=False), spectral_norm_on)
+        self.projection.gain, self.projection.fan_in = 0.5, channels
+        self.head = AttributeHead(channels, n_attributes)
+
 # %% ../../nbs/3_model/06_discriminator.ipynb #5bfa1323
 class ProjectionDiscriminator(Encoder):
     "An encoder with a head and a projection: logits for images and the classes that they claim to be."
     def __init__(self,
         n_classes: int,            # number of classes
-        image_size: int = 256,     # pixels a side
-        width: int = 32,           # channels at 256x256
-        patchgan: bool = True,     # one logit per position; False: one per image
-        logit_scale: float = 1.0,  # factor of all logits
+        image_size: int = 256, width: int = 32,  # as in `Encoder`
+        patchgan: bool = True, logit_scale: float = 1.0,  # a logit per position, or one per image; factor of all
         spectral_norm_on: bool = True, n_attributes: int = 0, **encoder,  # numbers beside the class; as in `Encoder`
     ):
         super().__init__(image_size, width, spectral_norm_on, **encoder)
@@ -144,10 +157,7 @@ class ProjectionDiscriminator(Encoder):
         self.head = spectral_norm(nn.Conv2d(features, 1, 1, bias=False), spectral_norm_on)
         self.projection = spectral_norm(nn.Linear(n_classes, features, bias=False), spectral_norm_on)
         self.head.gain, self.projection.gain, self.projection.fan_in = 0.5**0.5, 0.5, features
-        if not n_attributes: return
-        self.attribute_projection = spectral_norm(nn.Linear(2 * n_attributes, features, bias=False), spectral_norm_on)
-        self.attribute_projection.gain, self.attribute_projection.fan_in = 0.5, features
-        self.attribute_head = AttributeHead(features, n_attributes)
+        if n_attributes: self.attributes = AttributeJudge(features, n_attributes, spectral_norm_on)
 
     def logits(self,
         at_8: torch.Tensor,    # (N, C, 8, 8) features
@@ -156,9 +166,8 @@ class ProjectionDiscriminator(Encoder):
     ) -> torch.Tensor:         # (N, 1, 8, 8); without PatchGAN (N, 1, 1, 1)
         if not self.patchgan: at_8 = leaky_relu(at_8).sum((2, 3), keepdim=True)
         claimed = self.projection.weight.T[labels]
-        if self.n_attributes: claimed = claimed + self.attribute_projection(encode(attributes))
-        class_vector = claimed[:, :, None, None]
-        return self.logit_scale * (self.head(at_8) + (at_8 * class_vector).sum(1, keepdim=True))
+        if self.n_attributes: claimed = claimed + self.attributes.projection(encode(attributes))
+        return self.logit_scale * (self.head(at_8) + (at_8 * claimed[:, :, None, None]).sum(1, keepdim=True))
 
 # %% ../../nbs/3_model/06_discriminator.ipynb #9124828a
 class Decoder(nn.Module):
@@ -187,12 +196,9 @@ class Decoder(nn.Module):
 class Discriminator(ProjectionDiscriminator):
     "CellGAN's discriminator (paper, section 2.2): logits, and two decoders that reconstruct real images."
     def __init__(self,
-        n_classes: int,            # number of classes
-        image_size: int = 256,     # pixels a side
-        width: int = 32,           # channels at 256x256
-        patchgan: bool = True,     # one logit per position; False: one per image
-        logit_scale: float = 1.0,  # factor of all logits
-        spectral_norm_on: bool = True, n_attributes: int = 0, **encoder,  # as in `ProjectionDiscriminator`
+        n_classes: int, image_size: int = 256, width: int = 32,  # as in `ProjectionDiscriminator`
+        patchgan: bool = True, logit_scale: float = 1.0,         # likewise
+        spectral_norm_on: bool = True, n_attributes: int = 0, **encoder,  # likewise
     ):
         super().__init__(n_classes, image_size, width, patchgan, logit_scale, spectral_norm_on, n_attributes, **encoder)
         self.decode_whole = Decoder(channels_at(8, width), image_size, spectral_norm_on)

@@ -52,8 +52,7 @@ class MappingNetwork(nn.Module):
         n_attributes: int = 0,          # numbers of each cell beside its class
     ):
         super().__init__()
-        self.n_classes = n_classes
-        self.nonlinear = nonlinear
+        self.n_classes, self.nonlinear = n_classes, nonlinear
         sizes = [n_classes + 2 * n_attributes] + [embedding_dim] * (4 if nonlinear else 1)
         def linear(i, o): return spectral_norm(nn.Linear(i, o), spectral_norm_on)
         self.layers = nn.ModuleList(linear(i, o) for i, o in zip(sizes, sizes[1:]))

@@ -33,13 +33,13 @@ def train(
     return f"{folder/'generator.safetensors'}"
 
 # %% ../../nbs/7_study/10_commands.ipynb #649ca75f
-def generate(run, generator, out, per_class, counts, seed, overwrite, device, compile) -> str:
+def generate(run, generator, out, per_class, counts, attributes, seed, overwrite, device, compile) -> str:
     "Writes images of each class with a trained generator, and a manifest that says where each came from."
     from cellgan.core.machine import device_of
     from cellgan.training.images import write_images
     from cellgan.training.synthesis import generator_of, load_synthesizer
     path, folder = generator_of(run, generator)
-    synthesizer = load_synthesizer(path, device_of(device), compile)
+    synthesizer = load_synthesizer(path, device_of(device), compile).asked(attributes)
     folder = out or folder/"synthetic"
     return str(write_images(synthesizer, folder, per_class, seed, overwrite=overwrite, counts=counts))
 

@@ -19,8 +19,10 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..core.config import BETHESDA, Config, make_config
+# %% ../../nbs/4_training/27_bench.ipynb #2fb1056a
+from ..core.config import Config, make_config
 from ..core.machine import keep_memory, peak_bytes
+from ..core.names import BETHESDA
 from ..core.plotting import BLUE, GREY
 from ..data.batches import to_uint8
 from ..model.compiled import Compiled, compile_networks

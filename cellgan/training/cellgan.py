@@ -63,7 +63,7 @@ def attribute_error(
     autocast,            # a function that gives the context of the network's precision
 ) -> torch.Tensor:       # scalar
     "How far the attributes that the discriminator reads are from those that the images have, or should have."
-    with autocast(): read = discriminator.attribute_head(at_8)
+    with autocast(): read = discriminator.attributes.head(at_8)
     return attribute_loss(as_float32(read), batch.attributes)
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #d4712ec1

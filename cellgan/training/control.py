@@ -6,12 +6,13 @@
 __all__ = ['Wanted', 'ends_of', 'parse_wanted', 'draw_attributes', 'quantiles']
 
 # %% ../../nbs/4_training/13_control.ipynb #971a92fb
-import re
+import math
 from dataclasses import dataclass
 
 import torch
 
-from ..core.config import Config, InputError, attribute_names
+from ..core.config import Config, InputError
+from ..core.names import attribute_names
 from ..core.parameters import nearest_hint
 from ..data.entries import plain_number
 from ..model.attributes import ROWS, AttributeScale
@@ -32,11 +33,12 @@ def ends_of(
     ends = [end.strip() for end in text.split("..")]
     quantile = all(end.startswith("q") for end in ends)
     numbers = [plain_number(end.removeprefix("q") if quantile else end) for end in ends]
-    if len(ends) > 2 or any(number is None for number in numbers): return None
+    if len(ends) > 2 or not all(map(math.isfinite, numbers)): return None
     low, high = numbers[0], numbers[-1]
     if low > high or quantile and not 0 <= low <= high <= 1: return None
     return low, high, quantile
 
+# %% ../../nbs/4_training/13_control.ipynb #6f521a65
 def parse_wanted(
     text: str | None,  # such as "nuclear_area=80..160, stain=q0.9"; None or empty: as in the data
     config: Config,    # of the generator: attributes
@@ -49,8 +51,9 @@ def parse_wanted(
             told = f"it was told {', '.join(names)}{nearest_hint(name, names)}" if names else "it was told none"
             raise InputError(f"attributes has {name[:60]!r}, which this generator does not know: {told}")
         ends = ends_of(value)
-        if ends is None: raise InputError(f"attributes has {part.strip()[:80]!r}: write {name}=NUMBER, {name}=LOW..HIGH, "
-                                          f"or quantiles of the class from q0 to q1, such as {name}=q0.9")
+        if ends is None:
+            raise InputError(f"attributes has {part.strip()[:80]!r}: write {name}=NUMBER, {name}=LOW..HIGH, or "
+                             f"quantiles of the class from q0 to q1, such as {name}=q0.9")
         if name in wanted: raise InputError(f"attributes has {name} twice")
         wanted[name] = Wanted(names.index(name), *ends)
     return tuple(wanted.values())

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ..core.config import Config, InputError, check_class_names, config_from_json, project_root
+from ..core.config import Config, InputError, config_from_json, project_root
+from ..core.names import check_class_names
 from ..data.entries import class_name, order_classes
 from ..data.folds import read_image_list
 from ..data.store import Patches
@@ -118,7 +119,7 @@ def take_over(
 
 # %% ../../nbs/4_training/15_finetuning.ipynb #f4f4e461
 MUST_BE_EQUAL = ("model", "width", "latent_dim", "mapping", "sgc", "sle", "generator_spectral_norm", "downsampling",
-                 "autoencoder_width")
+                 "autoencoder_width", "attributes")
 
 def check_fits(
     source: Source,

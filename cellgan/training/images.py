@@ -24,26 +24,28 @@ from ..core.config import InputError
 from ..core.files import WriteError, flush_to_disk
 from ..core.locks import lock_folder
 from ..core.machine import keep_memory
+from ..core.names import attribute_names
 from ..core.parameters import check_value
 from ..core.progress import ProgressBar
 from ..data.reading import open_image
-from .synthesis import BLOCK, Synthesizer
+from .synthesis import BLOCK, Synthesizer, wanted_in_block
 
 # %% ../../nbs/4_training/23_images.ipynb #4719a30b
 MANIFEST = ("file", "class", "seed", "model", "checkpoint sha256")  # what an image is made from
-SCALE = "um_per_px"                                                # and its micrometres per pixel, where known
+SCALE = "um_per_px"  # its micrometres per pixel, where known; after it the attributes that it was asked for
 
 OUR_NAME = re.compile(r"([^/]+)/\1_\d{5,}\.png")
 
 def read_manifest(
     out: Path,  # a folder
-) -> list:      # rows, as tuples of text; empty where there is no manifest of ours
+) -> list:      # rows without the scale, as tuples of text; empty where there is no manifest of ours
     "What its manifest says each image of a folder is made from."
     try:
         with open(out/"manifest.csv", newline="", encoding="utf-8") as file:
             rows = [tuple(row) for row in csv.reader(file)]
     except (OSError, ValueError, csv.Error): return []
-    return [row[:len(MANIFEST)] for row in rows[1:]] if rows and rows[0] in (MANIFEST, (*MANIFEST, SCALE)) else []
+    if not rows or rows[0][:len(MANIFEST) + 1] not in (MANIFEST, (*MANIFEST, SCALE)): return []
+    return [row[:len(MANIFEST)] + row[len(MANIFEST) + 1:] for row in rows[1:]]
 
 def our_files(
     out: Path,  # a folder
@@ -143,10 +145,15 @@ def manifest_rows(
     synthesizer: Synthesizer,  # that makes the images
     seed: int,                 # of the whole set
     jobs: list,                # from `blocks_of`
-) -> list:                     # tuples of text, in the order of `MANIFEST`
+) -> list:                     # tuples of text, in the order of `MANIFEST`, and then the attributes asked for
     "One row per image: what it is, and what it is made from."
-    made_from = (str(seed), synthesizer.config.model, synthesizer.sha256)
-    return [(name, synthesizer.classes[label], *made_from) for label, _, names in jobs for name in names]
+    made_from, rows = (str(seed), synthesizer.config.model, synthesizer.sha256), []
+    for label, number, names in jobs:
+        name_of_class, labels = synthesizer.classes[label], torch.full((len(names),), label)
+        wanted = wanted_in_block(synthesizer, labels, (seed, name_of_class), number).tolist()
+        rows += [(name, name_of_class, *made_from, *(f"{value:.5g}" for value in values))
+                 for name, values in zip(names, wanted)]
+    return rows
 
 def is_complete(
     out: Path,   # a folder
@@ -191,8 +198,9 @@ def fill_folder(
             def make(job): return copy_block(out, part, job, kept) or write_block(synthesizer, part, seed, job)
             for written in pool.map(make, jobs): bar.update(written)
         with open(part/"manifest.csv", "w", newline="", encoding="utf-8") as file:
-            scale = synthesizer.um_per_px or ""
-            csv.writer(file).writerows([(*MANIFEST, SCALE), *((*row, scale) for row in rows)])
+            scale, n = synthesizer.um_per_px or "", len(MANIFEST)
+            titles = (*MANIFEST, SCALE, *attribute_names(synthesizer.config.attributes))
+            csv.writer(file).writerows([titles, *((*row[:n], scale, *row[n:]) for row in rows)])
         if hasattr(os, "sync"): os.sync()  # all images at once, which is faster than one by one
         replace_folder(part, out)
     finally: shutil.rmtree(part, ignore_errors=True)

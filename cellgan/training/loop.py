@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOGS_PER_RUN', 'SAVES_PER_RUN', 'due', 'check_run', 'prepare_folder', 'is_finished', 'keep_finished', 'RunFiles',
            'save_state', 'save_samples', 'progress_values', 'advance', 'save_and_stop', 'iterate', 'picture_is_missing',
-           'run_loop', 'with_standard_attributes', 'train']
+           'run_loop', 'train']
 
 # %% ../../nbs/4_training/19_loop.ipynb #e568a14a
 import os
@@ -18,15 +18,15 @@ import torch
 from accelerate import Accelerator
 
 # %% ../../nbs/4_training/19_loop.ipynb #7028968a
-from ..core.config import Config, InputError, attribute_names, config_to_json, run_folder
+from ..core.config import Config, InputError, config_to_json, run_folder
 from ..core.files import remove_parts, replacing
 from ..core.locks import lock_folder
 from ..core.machine import device_of
+from ..core.names import attribute_names
 from ..core.progress import ProgressBar
 from ..data.batches import BatchSampler, save_grid
 from ..data.folds import write_image_list
 from ..data.store import Patches
-from ..model.attributes import fit_scale
 from ..model.compiled import compile_networks
 from .batch import Batch, sample_batch
 from .checkpoint import BackgroundWriter, check_finite, keep_generator, save_checkpoint
@@ -34,7 +34,7 @@ from .finetuning import resume_or_begin
 from .flops import count_flops
 from .memory import prepare_memory
 from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics
-from .models import make_state, model_of, sample_grid
+from .models import make_state, model_of, sample_grid, with_standard_attributes
 from .state import TrainingState, budget, make_accelerator, set_learning_rates
 from .stopping import is_orphan, stop_everywhere, stop_signals, stopped
 from .threads import fitting_threads
@@ -270,15 +270,6 @@ def run_loop(
         if picture_is_missing(folder, state, config): save_samples(files, state)
         def stop_requested(): return signalled.is_set() or is_orphan(parent)
         iterate(state, lambda iteration: next_step() or sample(iteration), files, bar, flops, stop_requested)
-
-# %% ../../nbs/4_training/19_loop.ipynb #8755d412
-def with_standard_attributes(
-    patches: Patches,      # the training data, with attributes
-    state: TrainingState,  # whose generators are given the scale and rows of the data
-) -> Patches:
-    "The patches with attributes in standard deviations from the mean."
-    for network in (state.generator, state.ema): fit_scale(network.scale, patches.attributes, patches.labels)
-    return replace(patches, attributes=state.generator.scale.standardise(patches.attributes))
 
 # %% ../../nbs/4_training/19_loop.ipynb #0d0d6b9f
 def train(

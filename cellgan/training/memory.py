@@ -18,8 +18,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..core.config import Config, InputError, attribute_names
+from ..core.config import Config, InputError
 from ..core.machine import keep_memory
+from ..core.names import attribute_names
 from .batch import Batch
 from .models import model_of
 from .state import TrainingState, make_adam

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from cellgan.core.config import BETHESDA, PRESETS, make_config, run_folder
+from cellgan.core.config import PRESETS, make_config, run_folder
+from cellgan.core.names import BETHESDA
 from cellgan.data.patches import load_patches
 from cellgan.evaluation.classifier import balanced_accuracy, class_agreement, features, predict, split_by_group, train_cell_classifier
 from cellgan.evaluation.distances import frechet
