@@ -34,11 +34,11 @@ def r1_penalty(
 
 # %% ../../nbs/3_model/07_losses.ipynb #98033399
 def reconstruction_targets(
-    images: torch.Tensor,  # (N, 3, S, S) in [-1, 1]
+    images: torch.Tensor,  # (N, 3, S, S); S is a multiple of 16
     row: int,              # first row of the crop, in 16x16 features, from 0 to 8
     column: int,           # first column of the crop, likewise
 ) -> tuple:                # whole image and crop, each (N, 3, S/2, S/2)
-    "What the decoders should return: the image at half size (nearest neighbour), and its crop of half the width."
+    "What the decoders should return: every second pixel of the image, and a crop of half its width and height."
     pixels = images.shape[-1] // 16
     top, left = row * pixels, column * pixels
     half = 8 * pixels
@@ -56,7 +56,7 @@ def crop_features(
 def reconstruction_loss(
     reconstructed_whole: torch.Tensor,  # (N, 3, S/2, S/2) from the 8x8 features
     reconstructed_crop: torch.Tensor,   # (N, 3, S/2, S/2) from the cropped 16x16 features
-    images: torch.Tensor,               # (N, 3, S, S) in [-1, 1]
+    images: torch.Tensor,               # (N, 3, S, S); S is a multiple of 16
     row: int,                           # first row of the crop, in 16x16 features
     column: int,                        # first column of the crop, in 16x16 features
 ) -> torch.Tensor:                      # scalar, at least 0
