@@ -1229,6 +1229,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                'cellgan/model/attributes.py'),
                                           'cellgan.model.attributes.AttributeScale.standardise': ( '3_model/attributes.html#attributescale.standardise',
                                                                                                    'cellgan/model/attributes.py'),
+                                          'cellgan.model.attributes.AttributeScale.transform': ( '3_model/attributes.html#attributescale.transform',
+                                                                                                 'cellgan/model/attributes.py'),
                                           'cellgan.model.attributes.AttributeScale.typical': ( '3_model/attributes.html#attributescale.typical',
                                                                                                'cellgan/model/attributes.py'),
                                           'cellgan.model.attributes.attribute_loss': ( '3_model/attributes.html#attribute_loss',

@@ -22,12 +22,13 @@ ROWS = 256  # of each class that a generator keeps
 
 # %% ../../nbs/3_model/01_attributes.ipynb #de5e7949
 class AttributeScale(nn.Module):
-    "Mean and deviation of each attribute in the data, and rows of it for every class."
+    "Mean and deviation of each attribute (or its logarithm) in the data, and rows of it for every class."
     def __init__(self,
         n_classes: int,
         n_attributes: int,  # A
     ):
         super().__init__()
+        self.register_buffer("logarithmic", torch.zeros(n_attributes, dtype=torch.bool))
         self.register_buffer("mean", torch.zeros(n_attributes))
         self.register_buffer("deviation", torch.ones(n_attributes))
         self.register_buffer("rows", torch.zeros(n_classes, ROWS, n_attributes))
@@ -35,12 +36,15 @@ class AttributeScale(nn.Module):
     def standardise(self,
         values: torch.Tensor,  # (N, A) in the units of the data
     ) -> torch.Tensor:         # (N, A) in standard deviations from the mean
-        return (values.to(self.mean) - self.mean) / self.deviation
+        return (self.transform(values.to(self.mean)) - self.mean) / self.deviation
+
+    def transform(self, values): return torch.where(self.logarithmic, values.clamp(min=1e-9).log(), values)
 
     def restore(self,
         attributes: torch.Tensor,  # (N, A) in standard deviations from the mean
     ) -> torch.Tensor:             # (N, A) in the units of the data
-        return self.mean + attributes * self.deviation
+        plain = self.mean + attributes * self.deviation
+        return torch.where(self.logarithmic, plain.exp(), plain)
 
     def typical(self,
         labels: torch.Tensor,  # (N,) class numbers, int64
@@ -55,7 +59,8 @@ def fit_scale(
     labels: torch.Tensor,   # (N,) their class numbers
 ):
     "Takes mean, deviation and rows from the data; rows are chosen evenly, always the same ones."
-    known = [column[column.isfinite()] for column in values.double().unbind(1)]
+    scale.logarithmic.copy_((values.nan_to_num(1.0) > 0).all(0))
+    known = [column[column.isfinite()] for column in scale.transform(values.double()).unbind(1)]
     scale.mean.copy_(torch.stack([column.mean() for column in known]))
     scale.deviation.copy_(torch.stack([column.std() for column in known]))
     standard = scale.standardise(values)
