@@ -570,6 +570,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'cellgan.data.folds.list_images': ('2_data/folds.html#list_images', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.make_folds': ('2_data/folds.html#make_folds', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.near_duplicates': ('2_data/folds.html#near_duplicates', 'cellgan/data/folds.py'),
+                                    'cellgan.data.folds.place_of': ('2_data/folds.html#place_of', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.read_image_list': ('2_data/folds.html#read_image_list', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.training_patches': ('2_data/folds.html#training_patches', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.without_fold': ('2_data/folds.html#without_fold', 'cellgan/data/folds.py'),

@@ -59,7 +59,7 @@ def parse_cell(
     if scale is not None and not 0 < scale <= 100:
         raise ValueError(f"um_per_px is {row['um_per_px']}: it must be above 0 and at most 100 micrometres")
     source = path if centre is None else f"{path}@{centre[0]},{centre[1]}"
-    more = [c for c in row if c not in CELL_COLUMNS and c != LINE and c]
+    more = [c for c in row if c not in (*CELL_COLUMNS, LINE, "hash") and c]  # a run's images.csv has hashes
     attributes = tuple((c, value) for c in more if (value := number_in(row, c)) is not None)
     mask = root/relative_path(row["mask"]) if row.get("mask") else None
     group = row.get("group") or (path if centre else source)

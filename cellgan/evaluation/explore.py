@@ -19,6 +19,7 @@ from ..data.batches import keyed_generator, to_uint8
 from ..data.layouts import find_data
 from ..data.patches import patches_of, settings_for
 from .memorisation import pixel_code
+from ..training.control import draw_attributes, parse_wanted
 from ..training.images import MANIFEST
 from ..training.synthesis import Synthesizer, load_synthesizer
 
@@ -33,6 +34,7 @@ class View:
     toward: str = ""         # the class at the other end of the morph; "": none
     morph: float = 0.0       # 0: `label`, 1: `toward`
     truncation: float = 1.0  # factor of the latent; below 1: more typical cells
+    attributes: str = ""     # what the cell should have, such as "stain=q0.9"; "": typical of its class
 
 # %% ../../nbs/5_evaluation/20_explore.ipynb #416191e7
 def latent_of(
@@ -66,7 +68,7 @@ def morphed(
     "A context in which images of class `label` are made with a vector between two classes' embeddings."
     def between(module, inputs, embedding):
         other = torch.where(inputs[0] == label, toward, inputs[0])
-        return torch.lerp(embedding, module.forward(other), share)
+        return torch.lerp(embedding, module.forward(other, *inputs[1:]), share)
     hook = class_embedding_of(network).register_forward_hook(between)
     try: yield
     finally: hook.remove()
@@ -83,9 +85,11 @@ def draw_view(
             raise InputError(f"{name} is no class of this generator: it has {', '.join(synthesizer.classes)}")
     network = synthesizer.network
     label, toward = (synthesizer.classes.index(name) for name in (view.label, view.toward or view.label))
-    device = next(network.parameters()).device
-    with morphed(network, label, toward, view.morph):
-        images = network(latent_of(view, network.latent_dim).to(device), torch.tensor([label], device=device))
+    device, labels = next(network.parameters()).device, torch.tensor([label])
+    inputs = [latent_of(view, network.latent_dim), labels]
+    if wanted := parse_wanted(view.attributes, synthesizer.config):
+        inputs.append(draw_attributes(network.scale, labels, keyed_generator(view.cell, "explore attributes"), wanted))
+    with morphed(network, label, toward, view.morph): images = network(*(x.to(device) for x in inputs))
     return to_uint8(images)[0]
 
 # %% ../../nbs/5_evaluation/20_explore.ipynb #6ecabf72
@@ -119,9 +123,9 @@ def read_rows(
     manifest = folder/"manifest.csv"
     if not manifest.is_file(): return []
     with open(manifest, newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
-    if rows and tuple(rows[0]) != COLUMNS:
+    if rows and tuple(rows[0]) not in (COLUMNS, COLUMNS[:-1]):  # the last one came later
         raise InputError(f"{manifest} is not a table of marked cells: name another folder")
-    return rows
+    return [{"attributes": ""} | row for row in rows]
 
 def view_of(
     row: dict,  # of the manifest

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 import torch
 from PIL import Image
+from ..core.names import attribute_names
 from ..data.patches import Patches
 from .explore import View, draw_row, draw_view, keep_view, nearest_patches, read_rows
 from .memorisation import pixel_code
@@ -43,9 +44,10 @@ def row_html(
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #ea78ecff
 def make_controls(
-    classes,  # class names
-) -> dict:    # field of `View` -> widget
-    "A slider or a list for each setting of a view."
+    classes,     # class names
+    names=(),    # of attributes that the generator was told
+) -> dict:       # field of `View`, or name of an attribute -> widget
+    "A slider or a list for each setting of a view; of an attribute its quantile in the class."
     import ipywidgets as widgets  # imported here: only this panel needs it
     wide = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="330px"))
     def share(name): return widgets.FloatSlider(0, min=0, max=1, step=0.05, description=name, **wide)
@@ -58,7 +60,7 @@ def make_controls(
         "walk": share("walk"),
         "toward": widgets.Dropdown(options=list(classes), value=classes[-1], description="other class", **wide),
         "morph": share("morph"),
-    }
+    } | {name: widgets.FloatSlider(0.5, min=0, max=1, step=0.05, description=name, **wide) for name in names}
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #6550ef14
 class Panel:
@@ -71,7 +73,8 @@ class Panel:
         import ipywidgets as widgets
         self.synthesizer, self.folder, self.patches = synthesizer, Path(folder), patches
         self.codes = None if patches is None else pixel_code(patches.images)
-        self.controls = make_controls(synthesizer.classes)
+        self.attributes = attribute_names(synthesizer.config.attributes)
+        self.controls = make_controls(synthesizer.classes, self.attributes)
         self.pictures, self.kept = widgets.HTML(), widgets.HTML()
         self.button = widgets.Button(description="Mark and save", button_style="success", icon="bookmark")
         self.button.on_click(lambda _: keep_shown(self))
@@ -82,7 +85,9 @@ class Panel:
     @property
     def view(self) -> View:
         "What the controls describe."
-        return View(**{name: control.value for name, control in self.controls.items()})
+        values = {name: control.value for name, control in self.controls.items()}
+        asked = ", ".join(f"{name}=q{values.pop(name):.2f}" for name in self.attributes)
+        return View(**values, attributes=asked)
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #d00d3ce7
 def row_length_for(
@@ -138,4 +143,5 @@ def caption_of(
     "A view in a few words."
     morph = f", {view.morph:.0%} of the way to {view.toward}" if view.morph else ""
     walk = f", {view.walk:.0%} of the way to cell {view.other_cell}" if view.walk else ""
-    return f"{view.label}{morph}, cell {view.cell}{walk}"
+    asked = f", {view.attributes}" if view.attributes else ""
+    return f"{view.label}{morph}, cell {view.cell}{walk}{asked}"

@@ -39,17 +39,13 @@ class AttributeScale(nn.Module):
         return (self.transform(values.to(self.mean)) - self.mean) / self.deviation
 
     def transform(self, values): return torch.where(self.logarithmic, values.clamp(min=1e-9).log(), values)
-
     def restore(self,
         attributes: torch.Tensor,  # (N, A) in standard deviations from the mean
     ) -> torch.Tensor:             # (N, A) in the units of the data
         plain = self.mean + attributes * self.deviation
         return torch.where(self.logarithmic, plain.exp(), plain)
 
-    def typical(self,
-        labels: torch.Tensor,  # (N,) class numbers, int64
-    ) -> torch.Tensor:         # (N, A) in standard deviations: the medians of the classes
-        return self.rows.median(1).values[labels]
+    def typical(self, labels): return self.rows.median(1).values[labels]  # (N, A): the medians of the classes
 
 # %% ../../nbs/3_model/01_attributes.ipynb #42ca2777
 @torch.no_grad()

@@ -12,6 +12,7 @@ import pandas as pd
 from ..core.changes import changed_settings, listed
 from ..core.config import Config, config_from_json
 from ..core.files import replacing
+from ..data.folds import read_image_list
 from .metrics import read_metrics
 from .report import commit
 from .synthesis import scale_in
@@ -21,7 +22,7 @@ def count_images(
     folder: Path,    # a run folder
 ) -> pd.DataFrame:  # a row per class: images, groups
     "How many images of each class, from how many groups, a run was trained on."
-    images = pd.read_csv(folder/"images.csv")
+    images = pd.DataFrame(read_image_list(folder/"images.csv"), columns=["hash", "class", "group", "source"])
     return images.groupby("class", sort=False).agg(images=("hash", "count"), groups=("group", "nunique"))
 
 # %% ../../nbs/4_training/24_card.ipynb #28fa670d

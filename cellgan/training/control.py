@@ -73,7 +73,7 @@ def draw_attributes(
     for want in wanted:
         value = want.low + (want.high - want.low) * uniform[:, want.place]
         if want.quantile: attributes[:, want.place] = quantiles(rows[labels, :, want.place], value)
-        else: attributes[:, want.place] = scale.standardise(value[:, None].expand(-1, n_attributes))[:, want.place].cpu()
+        else: attributes[:, want.place] = scale.standardise(value[:, None]).cpu()[:, want.place]
     return attributes
 
 def quantiles(
