@@ -1,13 +1,13 @@
 """More than memory: a store four times as large as this process may be is read, kept and trained from.
 
-`uv run .ci/large_store.py [--patches 12900] [--megabytes 600]` draws a few fields, cuts patches of 256x256 around as many
-nuclei (196,608 bytes each), and does the following in a process of its own in a temporary project, under a hard limit of
-the memory that it may allocate (`RLIMIT_DATA`): reads the fields into the cache, opens the cache again, leaves a
-fold of the groups out, draws batches of 64 by index, in turn from memory and from the file (the best of sixty of each
-are compared, since others use the machine as well), and trains a few steps. What it holds is sampled every hundredth of
-a second, apart from what it held after its imports: *own* is memory that nobody else can have (`RssAnon`), *file* what it looks at in files (`RssFile`), which the operating
-system may take back at any moment. It fails where own and file together were ever more than allowed, and removes all
-that it wrote. Two minutes on two cores.
+`uv run .ci/large_store.py [--patches 12900] [--megabytes 600]` draws a few fields, cuts patches of 256x256 around as
+many nuclei (196,608 bytes each), and does the following in a process of its own in a temporary project, under a hard
+limit of the memory that it may allocate (`RLIMIT_DATA`): reads the fields into the cache, opens the cache again, leaves
+a fold of the groups out, draws batches of 64 by index, in turn from memory and from the file (compared within each of
+sixty rounds, since others use the machine as well), and trains a few steps. What it holds is sampled every hundredth of
+a second, apart from what it held after its imports: *own* is memory that nobody else can have (`RssAnon`), *file* what
+it looks at in files (`RssFile`), which the operating system may take back at any moment. It fails where own and file
+together were ever more than allowed, and removes all that it wrote. Four minutes on two busy cores.
 """
 
 import argparse
@@ -71,7 +71,7 @@ class Sampler(threading.Thread):
 
 
 def draws(filed, rounds=60):
-    "Milliseconds, the best, for the bytes of 64 patches, and for a batch of them: from memory, and from the file in turn."
+    "Medians, for the bytes of 64 patches and for a batch of them: milliseconds, and the ratio to memory in the same round."
     import torch
 
     from cellgan.data.batches import take
@@ -91,7 +91,10 @@ def draws(filed, rounds=60):
             take(patches, torch.randint(len(patches), (64,), generator=generator), flips)
             times[name][0].append(middle - begun)
             times[name][1].append(perf_counter() - middle)
-    return {name: [min(each) * 1e3 for each in both] for name, both in times.items()}
+    def paired(mine, reference):
+        return float(np.median(mine)) * 1e3, float(np.median(np.array(mine) / reference))
+
+    return {name: [paired(*pair) for pair in zip(both, times["500 patches in memory"])] for name, both in times.items()}
 
 
 def inside(n, megabytes):
@@ -123,9 +126,8 @@ def inside(n, megabytes):
     fold = step("leave a fold out", lambda: filed.subset(filed.groups % 5 != 0))
     times = step("draw batches", lambda: draws(filed))
     step(f"train {config.iterations} steps on the rest", lambda: train(config, fold, progress=False))
-    for name, both in times.items():
-        ratios = [mine / reference for mine, reference in zip(both, times["500 patches in memory"])]
-        print("{:34s} 64 by index {:5.2f} ms, ratio {:.2f}; as a batch {:6.2f} ms, ratio {:.2f}".format(name, both[0], ratios[0], both[1], ratios[1]))
+    for name, (pixels, batch) in times.items():
+        print("{:34s} 64 by index {:5.2f} ms, ratio {:.2f}; as a batch {:6.2f} ms, ratio {:.2f}".format(name, *pixels, *batch))
     most = max(row[-1] for row in rows)
     print(f"most held at once: {most:.0f} MiB above the {sampler.base.sum():.0f} of the imports", flush=True)
     return 0 if most <= megabytes and n * SIZE**2 * 3 >= 4 * megabytes * MIB else "more was held than allowed, or the store is less than four times as large"
