@@ -53,11 +53,11 @@ def phantom_truth(
 STEP = 64  # patches that a process measures at a time
 
 def measure_part(
-    images: np.ndarray,  # uint8 (N, 3, H, W)
-    scales: list,        # micrometres per pixel of each; None: not known
-) -> pd.DataFrame:       # from `morphology_table`
+    images: torch.Tensor,  # uint8 (N, 3, H, W)
+    scales: list,          # micrometres per pixel of each; None: not known
+) -> pd.DataFrame:         # from `morphology_table`
     "What one process measures."
-    return morphology_table(images, scales, progress=False)
+    return morphology_table(images.numpy(), scales, progress=False)
 
 # %% ../../nbs/2_data/15_attributes.ipynb #8e86216c
 def measured_attributes(
@@ -68,21 +68,23 @@ def measured_attributes(
     known = not patches.um_per_px.isnan().any()
     scales = patches.um_per_px.tolist() if known else [None] * len(patches)
     starts = range(0, len(patches), STEP)
-    parts = [(patches.images[i:i + STEP].numpy(), scales[i:i + STEP]) for i in starts]
+    parts = [(patches.images, scales, slice(i, i + STEP)) for i in starts]
     workers = available_cores() if len(patches) > 1000 else 1
     bar = ProgressBar(measured_parts(parts, workers), "attributes", len(parts), unit="part", disable=not progress)
     return pd.concat(bar, ignore_index=True)
 
 def measured_parts(
-    parts: list,   # of images and their scales
+    parts: list,   # of all images and all scales, and which of them
     workers: int,  # processes
 ):                 # an iterator of tables, in order
     "The parts, measured in this process or in several."
+    def cut(images, scales, rows): return images[rows].clone(), scales[rows]
     if workers == 1:
-        yield from (measure_part(*part) for part in parts)
+        yield from (measure_part(*cut(*part)) for part in parts)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # a fork of torch's threads can hang
-        yield from pool.map(measure_part, *zip(*parts))
+        for i in range(0, len(parts), 4 * workers):  # not all at once: the images may not fit into memory
+            yield from pool.map(measure_part, *zip(*(cut(*part) for part in parts[i:i + 4 * workers])))
 
 # %% ../../nbs/2_data/15_attributes.ipynb #8551a084
 def kept_table(

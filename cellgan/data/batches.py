@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core.config import InputError
 from ..core.files import replacing
 from ..core.plotting import class_colours
-from .store import Patches
+from .store import Patches, in_memory
 
 # %% ../../nbs/2_data/20_batches.ipynb #a4010d3e
 def keyed_generator(
@@ -97,8 +97,8 @@ def take(
     flips: Tensor,    # bool (B, 2 or 3), from `random_flips`
 ) -> Tensor:          # float32 (B, 3, S, S) in [-1, 1], on the patches' device
     "A batch of images, flipped and, with a third column, turned."
-    device = patches.images.device
-    batch = patches.images[indices.to(device)]
+    device = patches.labels.device
+    batch = in_memory(patches.images.index_select(0, indices.to(patches.images.device))).to(device)
     sideways, over, *turned = flips.to(device)[:, :, None, None, None].unbind(1)
     batch = torch.where(sideways, batch.flip(-1), batch)
     batch = torch.where(over, batch.flip(-2), batch)

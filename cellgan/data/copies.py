@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .keypoints import SIDE, Description, describe, describe_query, find_candidates, grey, smooth
+from .store import AT_ONCE
 
 # %% ../../nbs/2_data/18_copies.ipynb #adec4884
 def guess_maps(
@@ -234,9 +235,10 @@ def find_identical(
 ) -> set:                # of (query, reference)
     "Pairs with equal pixels."
     def digest(image): return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    def each(images): return (image for part in images.split(AT_ONCE) for image in part.cpu().numpy())
     where = {}
-    for j, image in enumerate(references.cpu().numpy()): where.setdefault(digest(image), []).append(j)
-    return {(i, j) for i, image in enumerate(queries.cpu().numpy()) for j in where.get(digest(image), ())}
+    for j, image in enumerate(each(references)): where.setdefault(digest(image), []).append(j)
+    return {(i, j) for i, image in enumerate(each(queries)) for j in where.get(digest(image), ())}
 
 # %% ../../nbs/2_data/18_copies.ipynb #e7720c89
 def confirm_pairs(
@@ -267,7 +269,7 @@ def find_copies(
     if query_groups is not None:
         different = (query_groups[:, None] != reference_groups[None]).to(device)
     identical = {(i, j) for i, j in find_identical(queries, references) if different is None or different[i, j]}
-    x, y = grey(queries.to(device)), grey(references.to(device))
+    x, y = (torch.cat([grey(part.to(device)) for part in images.split(AT_ONCE)]) for images in (queries, references))
     seen = describe_query(x)
     known = describe(y)
     pairs, levels = find_candidates(seen, known, different), (make_levels(x), make_levels(y))

@@ -88,7 +88,7 @@ def read_slide(
         return Reading(f"{width}x{height}", "slide", [patch_of(slide, e, image_size, view) for e in entries])
 
 # %% ../../nbs/2_data/13_slides.ipynb #8fd208b7
-CELLS, FILES = 64, 16  # cells of a slide, or image files, that are read at once
+CELLS, FILES = 64, 16  # cells, or image files, that are read at once; all cells of an image file are
 
 def parts_of(
     files: dict,  # path -> its entries
@@ -99,7 +99,8 @@ def parts_of(
         if in_slide(entries):
             parts += [[(path, entries[i:i + CELLS], True)] for i in range(0, len(entries), CELLS)]
             images = []
-        elif images and len(images) < FILES: images.append((path, entries, False))
+        elif images and len(images) < FILES and sum(len(cells) for _, cells, _ in images) < CELLS:
+            images.append((path, entries, False))
         else: parts.append(images := [(path, entries, False)])
     return parts
 

@@ -43,7 +43,7 @@ def draw_fresh(
     part: slice,            # this process's part of the batch
 ) -> tuple:                 # latent, labels, augmentation and, where there are any, attributes, as in `Batch`
     "What the generator's own update draws."
-    generator, device = keyed_generator(config.seed, "fresh", iteration), patches.images.device
+    generator, device = keyed_generator(config.seed, "fresh", iteration), patches.labels.device
     latent = torch.randn(config.batch_size, config.latent_dim, generator=generator)
     augment = sample_augmentation(config.batch_size, generator, config.cutout)
     chosen = sampler.indices(NEVER_REACHED + iteration)[part].to(device)
@@ -68,7 +68,7 @@ def sample_batch(
 ) -> Batch:                  # on the device of `patches`
     "This process's part of an iteration's batch."
     generator = keyed_generator(config.seed, "step", iteration)
-    n, device = config.batch_size, patches.images.device
+    n, device = config.batch_size, patches.labels.device
     flips = random_flips(n, generator, config.quarter_turns)
     latent = torch.randn(n, config.latent_dim, generator=generator)
     augment_real = sample_augmentation(n, generator, config.cutout)
