@@ -8,6 +8,7 @@ __all__ = ['BLOCK', 'KEPT_GENERATOR', 'Synthesizer', 'sample_block', 'sample_ima
 
 # %% ../../nbs/4_training/13_synthesis.ipynb #b0abd636
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def read_generator_file(
     path: Path,  # a `generator.safetensors`
 ) -> tuple:      # weights (name -> tensor), class names, settings
     "The contents of a generator's file; raises `InputError` where it is not one."
-    if not path.exists(): raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
+    if not os.path.exists(path): raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
     shapes, metadata = read_header(path)
     try: classes, settings = json.loads(metadata["classes"]), metadata["config"]
     except (KeyError, ValueError, RecursionError): classes = None
