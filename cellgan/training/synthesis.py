@@ -78,7 +78,8 @@ def read_generator_file(
     path: Path,  # a `generator.safetensors`
 ) -> tuple:      # weights (name -> tensor), class names, settings
     "The contents of a generator's file; raises `InputError` where it is not one."
-    if not os.path.exists(path): raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
+    if not os.path.exists(path):
+        raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
     shapes, metadata = read_header(path)
     try: classes, settings = json.loads(metadata["classes"]), metadata["config"]
     except (KeyError, ValueError, RecursionError): classes = None
