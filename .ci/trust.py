@@ -20,9 +20,43 @@ PARTS = {
     "injections.csv": ("Numbers that are not finite", "`uv run .ci/injections.py --write`. NaN or infinity is put into "
                        "one place of a training run, in one iteration. It is right when the run stops with an error of "
                        "ours at the next line of metrics at the latest, and the checkpoint that stays is from before."),
+    "refusals.csv": ("What must be refused", "`uv run .ci/refusals.py --write`. Every parameter of every workflow gets "
+                     "values of another type, outside of both ends of its rule, infinite, not a number, too long, and "
+                     "names that are nearly right. It is right when the workflow stops within 6 seconds of a "
+                     "processor's time, with one line that names the parameter or the path that was given, and nothing "
+                     "on disk has changed. Every case runs the notebook's cells in a forked process that has its "
+                     "imports done; for each cell that refuses, the first case is also started as a user types it, "
+                     "with papermill: `typed` says how many, `slowest` is the longest of these in seconds, and "
+                     "`processor` how many of them a processor was at work on it; the machine had other programs to "
+                     "run beside it."),
+    "reproducible.csv": ("The same bits", "`uv run .ci/reproducible.py --write`. The same work with the same seed, in "
+                         "processes of their own: training by the demo's settings at 32x32, the kept generator's cells, "
+                         "folds, a judge, and a study of two runs. In a fresh process the bits must be the same. With "
+                         "another number of processes or threads, or with the instructions of an older processor, sums "
+                         "are added in another order, so they need not be: the largest difference is what that came "
+                         "to, in weights as they are, and in pixels from 0 to 255."),
+    "load.csv": ("Large amounts", "`uv run .ci/load.py --write`. A folder of small files may take 1 GiB beside the "
+                 "patches, and writing less than 1 KiB more for each image; a set that was killed half way is asked "
+                 "for again in the same words, and has to go on with what was there. Memory is the process's resident "
+                 "memory, seen from outside. `reached` is what there was when the time was over; nothing is "
+                 "extrapolated."),
     "dependencies.csv": ("What it stands on", "`uv run .ci/dependencies.py`, from `pyproject.toml` and the packages' "
                          "own metadata. Versions are pinned."),
 }
+
+
+def by_notebook(table):
+    "The table of refusals has a line for each case; the page has one for each notebook."
+    typed = table[table.started == "typed"]
+    slowest = typed.loc[typed.groupby("notebook").seconds.idxmax()].set_index("notebook")
+    problem = table.notebook + " " + table.parameter + " " + table.value + ", " + table.started + ": " + table.problem
+    rows = table.assign(right=table.problem.isna(), missed=problem).groupby("notebook", sort=False)
+    return pd.DataFrame(dict(
+        tried=rows.size(), right=rows.right.sum(), typed=typed.groupby("notebook").size(), slowest=slowest.seconds,
+        processor=slowest.processor, missed=rows.missed.agg(lambda texts: "; ".join(texts.dropna())))).reset_index()
+
+
+SHORTER = {"refusals.csv": by_notebook}
 
 
 def markdown(table):
@@ -46,7 +80,7 @@ def write_readme():
     parts = []
     for name, (title, text) in PARTS.items():
         if not (FOLDER / name).is_file(): continue
-        table = pd.read_csv(FOLDER / name)
+        table = SHORTER.get(name, pd.DataFrame)(pd.read_csv(FOLDER / name))
         parts.append(f"## {title}\n\n{text}\n\n{total(table)}{markdown(table)}\n")
     intro = ("# Tried to break it\n\nEach table is made by the command above it, on two cores of a Linux machine, and "
              "this page from the tables by `.ci/trust.py`. Misses are listed by name.\n\n")

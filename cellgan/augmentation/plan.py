@@ -193,8 +193,8 @@ def check_numbers(plan: Plan):
         if value < low: raise InputError(f"{name} is {value}: use a whole number from {low}")
     try: ratios = plan.all_ratios
     except ValueError: ratios = [0]
-    if any(ratio <= 0 for ratio in ratios):
-        raise InputError(f"ratios is {plan.ratios!r}: use numbers above 0, separated by commas")
+    if not all(0 < ratio <= 1000 for ratio in ratios):  # nan is neither
+        raise InputError(f"ratios is {plan.ratios!r}: use numbers above 0, at most 1000, separated by commas")
 
 # %% ../../nbs/6_augmentation/01_plan.ipynb #f4a73996
 def check_plan(plan: Plan):

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TYPE_HINTS', 'NAME', 'FOLDER_NAME', 'PLAIN_TEXT', 'TEXT_RULES', 'CHOICE_RULES', 'COUNT_RULES', 'NUMBER_RULES',
-           'RULES', 'InputError', 'check_type', 'short', 'Range', 'Choice', 'Pattern', 'check_value', 'cells_of',
-           'injected_names', 'optional_names', 'nearest_hint', 'given_values', 'read_parameters', 'check_parameters',
-           'notebook_parameters']
+           'RULES', 'InputError', 'check_type', 'as_float', 'short', 'Range', 'Choice', 'Pattern', 'check_value',
+           'cells_of', 'injected_names', 'optional_names', 'nearest_hint', 'given_values', 'read_parameters',
+           'check_parameters', 'notebook_parameters']
 
 # %% ../../nbs/1_core/01_parameters.ipynb #52010928
 import ast, difflib, math, re
@@ -26,9 +26,16 @@ def check_type(
     expected: type,  # bool, int, float or str
 ):                   # the value, as a float where one is expected
     "`value` if it is of the `expected` type; else raises `InputError` that names the parameter."
-    if expected is float and type(value) is int: value = float(value)
+    if expected is float and type(value) is int: value = as_float(value)
     if type(value) is expected: return value
     raise InputError(f"{name} is {short(value)} ({type(value).__name__}): it must be {TYPE_HINTS[expected]}")
+
+def as_float(
+    value: int,
+) -> float:  # infinity where no float is as large
+    "A whole number as a float; never an `OverflowError`."
+    try: return float(value)
+    except OverflowError: return math.inf if value > 0 else -math.inf
 
 def short(
     value,
@@ -75,8 +82,9 @@ class Pattern:
     def __str__(self): return self.description
 
 # %% ../../nbs/1_core/01_parameters.ipynb #e6b5f495
-NAME = r"\w[\w.-]{0,99}"
-FOLDER_NAME = "letters, digits, '-', '_' and '.', beginning with a letter or digit, at most 100"
+NAME = r"((?a:[^\W_][\w.-]{0,99})|[^\W_][\w.-]{0,49})"  # a file's name may have 255 bytes, and a letter four of them
+FOLDER_NAME = ("letters, digits, '-', '_' and '.', beginning with a letter or digit, at most 100, or 50 where some are "
+               "not English")
 PLAIN_TEXT = Pattern(r"[^\x00-\x1f\x7f]{0,4000}", "text of at most 4,000 characters, without control characters")
 TEXT_RULES = {
     "run": Pattern(rf"{NAME}(/{NAME}){{0,5}}", FOLDER_NAME + "; '/' between folders"),

@@ -165,7 +165,7 @@ def check_extractor(
     if extractor not in EXTRACTORS:
         raise InputError(f"extractor is {extractor!r}: use one of {', '.join(EXTRACTORS)}")
     if weights is None: return
-    if not Path(weights).is_file():
+    if not os.path.isfile(weights):
         raise InputError(f"weights is {str(weights)!r}: there is no such file; {where_to_get(extractor)}")
     if extractor != "cell": read_weights_only(weights)
 

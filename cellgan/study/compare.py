@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from ..core.config import Config, InputError, make_config
+from ..core.parameters import RULES, short
 from ..evaluation.classifier import features
 from ..evaluation.ruler import Ruler, score
 from .results import draw_grid, first_synthesizer, score_generator
@@ -27,12 +28,16 @@ SPENT = ["images seen", "seconds of training", "teraflop of training"]
 def compared_configs(
     given: dict,  # parameters of the notebook, from `at_scale`
 ) -> dict:        # model -> `Config`
-    "Each model's settings; raises `InputError` for a budget that cannot be used."
+    "Each model's settings; raises `InputError` for a budget or a list of models that cannot be used."
+    models, known = given["models"].split(), RULES["model"].values
+    if not models or len(set(models)) < len(models) or not set(models) <= set(known):
+        raise InputError(f"models is {short(given['models'])}: use one or more of {', '.join(known)}, each once, with "
+                         "spaces between")
     if given["unit"] not in ("images", "seconds", "teraflop"):
         raise InputError(f"unit is {given['unit']!r}: use images, seconds or teraflop")
     if given["budget"] <= 0: raise InputError(f"budget is {given['budget']}: use a number above 0")
     options = {name: given[name] for name in ("data", "folds", "fold", "image_size")}
-    return {model: make_config(given["preset"], model=model, **options) for model in given["models"].split()}
+    return {model: make_config(given["preset"], model=model, **options) for model in models}
 
 # %% ../../nbs/7_study/08_compare.ipynb #1be1ba84
 def budget_of(

@@ -59,7 +59,7 @@ def check_replaceable(
     out: Path,  # a folder that is about to be written
 ):
     "Raises `InputError` unless `out` is absent, empty, or holds only what its own manifest lists."
-    if not out.exists(): return
+    if not os.path.exists(out): return
     if not out.is_dir(): raise InputError(f"out is {out}, which is a file: name a folder")
     found = {str(f.relative_to(out)) for f in out.rglob("*") if not f.is_dir()}
     if strange := found - our_files(out):
@@ -218,6 +218,7 @@ def write_images(
     "Writes `<out>/<class>/<class>_<number>.png` and `manifest.csv`; raises `InputError`, and then changes nothing."
     out = Path(out)
     check_value("per_class", per_class, int)
+    check_replaceable(out)  # again below, where nobody else can write; here before a lock is left beside it
     jobs = blocks_of(synthesizer.classes, parse_counts(counts, per_class, synthesizer.classes))
     rows = manifest_rows(synthesizer, seed, jobs)
     try:

@@ -8,6 +8,7 @@ __all__ = ['BLOCK', 'KEPT_GENERATOR', 'Synthesizer', 'block_attributes', 'wanted
 
 # %% ../../nbs/4_training/14_synthesis.ipynb #b0abd636
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,7 +124,8 @@ def read_generator_file(
     path: Path,  # a `generator.safetensors`
 ) -> tuple:      # weights (name -> tensor), class names, settings
     "The contents of a generator's file; raises `InputError` where it is not one."
-    if not path.exists(): raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
+    if not os.path.exists(path):
+        raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
     shapes, metadata = read_header(path)
     try: classes, settings = json.loads(metadata["classes"]), metadata["config"]
     except (KeyError, ValueError, RecursionError): classes = None
