@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PLAIN_ARMS', 'CONTROL_ARMS', 'RECIPES', 'CLASSIFIERS', 'SELECTIONS', 'PROTOCOLS', 'SMALL_STUDY', 'PAPER_STUDY',
-           'SCALES', 'Arm', 'comma_separated', 'parse_settings', 'parse_arm', 'Recipe', 'TrialSettings', 'Plan',
-           'generator_runs', 'generator_files', 'check_names', 'check_numbers', 'check_plan', 'make_plan']
+           'SCALES', 'Arm', 'comma_separated', 'parse_settings', 'parse_arm', 'Recipe', 'TrialSettings', 'DataSettings',
+           'Plan', 'generator_runs', 'generator_files', 'check_names', 'check_numbers', 'data_config', 'check_plan',
+           'make_plan']
 
 # %% ../../nbs/6_augmentation/01_plan.ipynb #bc5d4044
 import ast
@@ -13,7 +14,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.config import InputError, make_config
+from ..core.config import Config, InputError, make_config
 
 # %% ../../nbs/6_augmentation/01_plan.ipynb #a9e97a07
 PLAIN_ARMS = ("real", "classical", "oversampled", "outside", "noise")
@@ -112,13 +113,20 @@ class TrialSettings:
     pretrained: bool          # start ResNet and DenseNet from ImageNet's weights
     precision: str            # of the classifiers: "float32" or "bfloat16"
 
-# %% ../../nbs/6_augmentation/01_plan.ipynb #613ce9f2
+# %% ../../nbs/6_augmentation/01_plan.ipynb #5ab9e72c
 @dataclass(frozen=True)
-class Plan(TrialSettings):
-    "All that is compared, and how; raises `InputError` for what cannot be used."
-    run: str                  # name of the run's folder under outputs/
+class DataSettings:
+    "Which cells, as `train` is told."
     data: str                 # "phantom", or a folder
     phantom_patches: int      # patches in the built-in data set
+    class_order: str          # all class names in their order, with commas; "": Bethesda's, then by alphabet
+    um_per_px: float          # micrometres per pixel of files for which the data says nothing; 0: not known
+
+# %% ../../nbs/6_augmentation/01_plan.ipynb #613ce9f2
+@dataclass(frozen=True)
+class Plan(DataSettings, TrialSettings):
+    "All that is compared, and how; raises `InputError` for what cannot be used."
+    run: str                  # name of the run's folder under outputs/
     classifiers: str          # some of `CLASSIFIERS`, separated by commas
     arms: str                 # separated by commas, "real" among them
     protocol: str             # one of `PROTOCOLS`
@@ -147,6 +155,7 @@ def generator_runs(
     shared = dict(notebook="train", data=plan.data, preset=plan.preset, image_size=plan.image_size,
                   iterations=plan.iterations)
     if plan.data == "phantom": shared["phantom_patches"] = plan.phantom_patches
+    shared |= {name: value for name in ("class_order", "um_per_px") if (value := getattr(plan, name))}
     parts = [dict(folds=0, fold=0, seed=seed) for seed in range(plan.generator_seeds)]
     if plan.protocol == "leak_free":
         parts = [dict(folds=plan.folds, fold=fold, seed=fold + plan.folds * seed)
@@ -196,18 +205,24 @@ def check_numbers(plan: Plan):
     if not all(0 < ratio <= 1000 for ratio in ratios):  # nan is neither
         raise InputError(f"ratios is {plan.ratios!r}: use numbers above 0, at most 1000, separated by commas")
 
+# %% ../../nbs/6_augmentation/01_plan.ipynb #88ed22c4
+def data_config(plan: Plan) -> Config:
+    "The settings with which the plan's data are read; raises `InputError` for one that cannot be used."
+    return make_config(plan.preset, run=plan.run, data=plan.data, image_size=plan.image_size, device=plan.device,
+                       phantom_patches=plan.phantom_patches, class_order=plan.class_order, um_per_px=plan.um_per_px)
+
 # %% ../../nbs/6_augmentation/01_plan.ipynb #f4a73996
 def check_plan(plan: Plan):
     "Raises `InputError` for the first parameter that cannot be used."
     check_names(plan)
     check_numbers(plan)
-    make_config(plan.preset, run=plan.run, image_size=plan.image_size, device=plan.device)
+    data_config(plan)
     for row in generator_runs(plan):
         make_config(**{name: value for name, value in row.items() if name not in ("arm", "notebook")})
 
 # %% ../../nbs/6_augmentation/01_plan.ipynb #9d8df44c
 SMALL_STUDY = dict(
-    data="phantom", image_size=64, phantom_patches=6000, classifiers="small",
+    data="phantom", image_size=64, phantom_patches=6000, class_order="", um_per_px=0.0, classifiers="small",
     arms="real, classical, oversampled, cellgan, outside, noise", protocol="leak_free", selections="all", ratios="2",
     real_per_class=25, test_per_class=100, synthetic_per_class=125, folds=5, seeds=2, generator_seeds=1,
     recipe="modern", epochs=20, pretrained=False, precision="float32", preset="demo", iterations=3000,

@@ -23,14 +23,14 @@ from .arms import (FoldParts, concatenate, fold_parts, noise_patches, patches_fr
                                        select_synthetic)
 from .classifiers import (class_probabilities, make_classifier, random_flips, strong_augmentation,
                                               train_classifier)
-from .plan import RECIPES, Plan, TrialSettings, comma_separated
+from .plan import RECIPES, Plan, TrialSettings, comma_separated, data_config
 from .scores import classifier_scores
 from ..core.config import make_config, run_folder
 from ..core.files import replacing
 from ..core.machine import device_of
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
-from ..data.patches import load_patches
+from ..data.patches import patches_of
 from ..data.store import Patches
 from ..training.synthesis import load_synthesizer
 
@@ -147,8 +147,7 @@ def synthetic_patches(
 @lru_cache(maxsize=1)
 def data_of(plan: Plan) -> Patches:
     "The patches of the plan's data."
-    field_of_view = make_config(plan.preset).field_of_view
-    return load_patches(plan.data, plan.image_size, plan.phantom_patches, field_of_view=field_of_view, progress=False)
+    return patches_of(data_config(plan), progress=False)
 
 @lru_cache(maxsize=4)
 def parts_of(plan: Plan, fold: int, seed: int) -> FoldParts:
