@@ -42,6 +42,7 @@ WHY = {
     "selenium": "drives JupyterLab in a browser",
     "sphinx": "builds the site",
     "statsmodels": "the tests compare our corrections for multiple testing with its own",
+    "tensorboard": "a training run's metrics beside those of other runs, where asked for",
     "submitit": "the workers of studies, on one machine and on Slurm",
     "tifffile": "writes the pyramidal TIFF of the slides' test, reads TIFF slides",
     "torch": "networks and their training",

@@ -131,6 +131,7 @@ class RunSettings:
     processes: int = 1               # processes that train.ipynb starts; torchrun and accelerate bring their own number
     seed: int = 0                    # of weights, sampling and noise
     resume: bool = True              # continue from the run's checkpoint where there is one
+    tracking: str = ""               # "tensorboard": metrics are also written for it, below the run's folder; "": not
     class_order: str = ""            # all class names, in their order, with commas; "": Bethesda's, then by alphabet
 
 # %% ../../nbs/1_core/03_config.ipynb #21242d48
@@ -251,7 +252,7 @@ def notebook_config(
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
          "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order",
          "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator", "threads",
-         "attributes", "attribute_weight")
+         "attributes", "attribute_weight", "tracking")
 
 def config_to_json(
     config: Config,

@@ -102,6 +102,7 @@ CHOICE_RULES = {
     "image_size": Choice((32, 64, 128, 256, 512, 1024)),
     "init": Choice(("xavier", "he", "unit")),
     "precision": Choice(("float32", "bfloat16")),
+    "tracking": Choice(("", "tensorboard")),
     "downsampling": Choice((4, 8, 16)),
     "solver": Choice(("dpm", "ddim")),
     "engine": Choice(("local", "slurm")),

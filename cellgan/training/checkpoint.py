@@ -102,7 +102,7 @@ def check_content(
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #4e0f2072
 MAY_DIFFER = ("run", "preset", "iterations", "seconds", "teraflop", "device", "resume", "processes",
-              "micro_batch", "threads", "decay_from")
+              "micro_batch", "threads", "decay_from", "tracking")
 DEFAULTS = {field.name: field.default for field in fields(Config) if field.default is not MISSING}
 ADVICE = "choose another run, or set resume to False to start anew"
 

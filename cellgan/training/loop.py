@@ -33,7 +33,7 @@ from .checkpoint import BackgroundWriter, check_finite, keep_generator, save_che
 from .finetuning import resume_or_begin
 from .flops import count_flops
 from .memory import prepare_memory
-from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics
+from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics, tracked
 from .models import make_state, model_of, sample_grid, with_standard_attributes
 from .state import TrainingState, budget, make_accelerator, set_learning_rates
 from .stopping import is_orphan, stop_everywhere, stop_signals, stopped
@@ -133,14 +133,13 @@ class RunFiles:
         patches: Patches,          # classes, fingerprint
         accelerator: Accelerator,  # the processes
         writer: BackgroundWriter,  # writes pictures and checkpoints
-        report=print,              # a function that shows a text to the user
-        on_save=None,              # from `train`
+        report=print, on_save=None, track=lambda line: None,  # functions: show a text; from `train`; from `tracked`
     ):
         self.folder, self.config, self.accelerator, self.writer = folder, config, accelerator, writer
         self.n_classes, self.fingerprint = len(patches.classes), patches.fingerprint
         self.writes = accelerator.is_main_process
         self.logged = time.perf_counter()  # when the last line was written
-        self.watch, self.on_save = Watch(folder, report), on_save
+        self.watch, self.on_save, self.track = Watch(folder, report), on_save, track
 
     def log(self, state: TrainingState) -> dict:
         "Appends a line of metrics, and returns it."
@@ -149,6 +148,7 @@ class RunFiles:
         before, self.logged = self.logged, time.perf_counter()
         line = log_metrics(self.folder, state, self.config, self.logged - before, self.writes)
         if self.writes: self.watch.metrics(line)
+        self.track(line)
         return line
 
 # %% ../../nbs/4_training/19_loop.ipynb #c549c3b1
@@ -251,8 +251,7 @@ def run_loop(
     config: Config,            # every setting
     folder: Path,              # the run folder
     accelerator: Accelerator,  # the processes
-    progress: bool,            # show a progress bar
-    on_save,                   # from `train`
+    progress: bool, on_save,   # from `train`
 ):
     "Trains from the state's iteration to the end of the budget."
     if config.compile: compile_networks(state.generator, state.discriminator)
@@ -262,11 +261,12 @@ def run_loop(
     def sample(iteration): return sample_batch(patches, sampler, config, iteration, *share)
     flops = count_flops(config, sample(0), len(patches.classes), accelerator)
     (unit, used, whole), parent = budget(state, config), os.getppid()
-    hidden = not (progress and accelerator.is_main_process)
-    bar = ProgressBar(total=whole, initial=used, desc=config.run, unit=unit, disable=hidden)
+    main = accelerator.is_main_process
+    bar = ProgressBar(total=whole, initial=used, desc=config.run, unit=unit, disable=not (progress and main))
     threads = fitting_threads(config, accelerator.device, accelerator.num_processes, bar.write)
-    with BackgroundWriter() as writer, bar, stop_signals() as signalled, threads as next_step:
-        files = RunFiles(folder, config, patches, accelerator, writer, bar.write, on_save)
+    with (BackgroundWriter() as writer, bar, stop_signals() as signalled, threads as next_step,
+          tracked(config, folder, main) as track):
+        files = RunFiles(folder, config, patches, accelerator, writer, bar.write, on_save, track)
         if picture_is_missing(folder, state, config): save_samples(files, state)
         def stop_requested(): return signalled.is_set() or is_orphan(parent)
         iterate(state, lambda iteration: next_step() or sample(iteration), files, bar, flops, stop_requested)

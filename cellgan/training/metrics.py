@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'add_metrics', 'average_metrics', 'divergence_error', 'metrics_line', 'log_metrics', 'iteration_of',
-           'drop_metrics_after', 'read_metrics']
+           'drop_metrics_after', 'read_metrics', 'tracked']
 
 # %% ../../nbs/4_training/11_metrics.ipynb #4ba4a744
 import json
 import math
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,7 @@ import torch
 from accelerate import Accelerator
 
 from ..core.config import Config, InputError
+from ..core.extras import not_installed
 from ..core.files import replacing
 from .state import TrainingState
 
@@ -120,3 +123,23 @@ def read_metrics(
         try: rows.append(json.loads(line))
         except ValueError: raise InputError(f"{path}, line {number} is not JSON: was the run stopped there?") from None
     return pd.DataFrame(rows)
+
+# %% ../../nbs/4_training/11_metrics.ipynb #43ccc4b8
+@contextmanager
+def tracked(
+    config: Config,     # tracking, run
+    folder: Path,       # the run folder
+    write: bool = True,  # whether this process writes files
+):                      # a function that takes a line of metrics
+    "A context in which lines of metrics also go to a tracker of accelerate; raises `InputError` where it is missing."
+    if not (config.tracking and write):
+        yield lambda line: None
+        return
+    try: import tensorboard  # noqa: F401
+    except ModuleNotFoundError as error: raise not_installed(error) from None
+    from accelerate.tracking import TensorBoardTracker
+    tracker = TensorBoardTracker(config.run, folder/"tracking")
+    tracker.start()
+    tracker.store_init_configuration(asdict(config))
+    try: yield lambda line: tracker.log({k: v for k, v in line.items() if v is not None}, step=line["iteration"])
+    finally: tracker.finish()
