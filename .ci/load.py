@@ -11,7 +11,6 @@ that was killed goes on with what was there, and ends as if nobody had disturbed
 import argparse
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
 import time
