@@ -30,8 +30,8 @@ PARTS = {
                      "`processor` how many of them a processor was at work on it; the machine had other programs to "
                      "run beside it."),
     "reproducible.csv": ("The same bits", "`uv run .ci/reproducible.py --write`. The same work with the same seed, in "
-                         "processes of their own: training by the demo's settings at 32x32, the kept generator's cells, "
-                         "folds, a judge, and a study of two runs. In a fresh process the bits must be the same. With "
+                         "processes of their own: training by the demo's settings at 32x32, the kept generator's "
+                         "cells, folds, a judge, and a study of two runs. In a fresh process the bits must be the same. With "
                          "another number of processes or threads, or with the instructions of an older processor, sums "
                          "are added in another order, so they need not be: the largest difference is what that came "
                          "to, in weights as they are, and in pixels from 0 to 255."),
