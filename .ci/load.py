@@ -25,7 +25,8 @@ import trust
 from PIL import Image
 from tqdm import tqdm
 
-from cellgan.core.config import BETHESDA, make_config
+from cellgan.core.config import make_config
+from cellgan.core.names import BETHESDA
 from cellgan.data.patches import load_patches
 from cellgan.training.checkpoint import save_generator
 from cellgan.training.images import write_images

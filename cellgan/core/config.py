@@ -91,7 +91,7 @@ class LossSettings:
     class_contrast: float = 0.0         # weight of the discriminator's class contrast; the paper has none
     logit_scale: float = 1.0            # factor of the discriminator's logits; the paper has none
     reconstruction_share: float = 1.0   # share of the real images that the decoders reconstruct
-    attribute_weight: float = 1.0       # weight of reading the attributes off an image, in both networks
+    attribute_weight: float = 0.5       # weight of the losses of attributes, in both networks
     beta1: float = 0.0                  # Adam's first beta
     beta2: float = 0.999                # Adam's second beta
     orthogonal_weight: float = 0.0      # BigGAN: weight of the generator's orthogonal regularisation

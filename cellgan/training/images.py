@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['MANIFEST', 'SCALE', 'OUR_NAME', 'read_manifest', 'our_files', 'check_replaceable', 'parse_counts', 'one_thread_each',
            'blocks_of', 'write_block', 'kept_images', 'copy_block', 'manifest_rows', 'is_complete', 'replace_folder',
-           'fill_folder', 'write_images', 'read_images']
+           'prepare_part', 'is_written', 'ends_whole', 'write_manifest', 'fill_folder', 'write_images', 'read_images']
 
 # %% ../../nbs/4_training/23_images.ipynb #1a9e0004
 import csv
+import hashlib
 import os
 import re
 import shutil
@@ -117,7 +118,8 @@ def write_block(
     labels = torch.full((len(names),), label)
     images = synthesizer.sample_block(labels, (seed, synthesizer.classes[label]), number)
     for image, name in zip(images, names):  # torchvision's own writer does not notice a full disk; Python's does
-        (folder/name).write_bytes(encode_png(image, compression_level=1).numpy().tobytes())
+        (folder/f"{name}.part").write_bytes(encode_png(image, compression_level=1).numpy().tobytes())
+        os.replace(folder/f"{name}.part", folder/name)
     return len(names)
 
 # %% ../../nbs/4_training/23_images.ipynb #c0a7a005
@@ -178,6 +180,50 @@ def replace_folder(
         if not any(folder.iterdir()): folder.rmdir()
     if not any(old.iterdir()): old.rmdir()
 
+# %% ../../nbs/4_training/23_images.ipynb #bce2e610
+def prepare_part(
+    part: Path,  # the folder in which a set is collected
+    rows: list,  # from `manifest_rows`
+):
+    "Keeps what an earlier, stopped run for the same set has left; empties the folder otherwise."
+    mark = hashlib.sha256(repr(rows).encode()).hexdigest()
+    before = (part/".set").read_text(encoding="utf-8") if (part/".set").is_file() else ""
+    if before != mark: shutil.rmtree(part, ignore_errors=True)
+    for name in dict.fromkeys(row[1] for row in rows): (part/name).mkdir(parents=True, exist_ok=True)
+    (part/".set").write_text(mark, encoding="utf-8")
+
+def is_written(
+    part: Path,  # the folder in which a set is collected
+    job: tuple,  # from `blocks_of`
+) -> int:        # images there: all or none
+    "Whether an earlier, stopped run has written a block."
+    return len(job[2]) if all(ends_whole(part/name) for name in job[2]) else 0
+
+# %% ../../nbs/4_training/23_images.ipynb #a7e1e735
+def ends_whole(
+    path: Path,  # of a PNG file
+) -> bool:
+    "Whether a file is there and ends as a PNG does: a power cut can leave an empty one."
+    if not path.is_file() or path.stat().st_size < 57: return False
+    with open(path, "rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return file.read(4) == b"IEND"
+
+# %% ../../nbs/4_training/23_images.ipynb #49b5a5af
+def write_manifest(
+    part: Path,                # the folder in which the set was collected
+    synthesizer: Synthesizer,  # that made it
+    rows: list,                # from `manifest_rows`
+):
+    "Writes `manifest.csv`, and everything to the disk."
+    scale, n = synthesizer.um_per_px or "", len(MANIFEST)
+    titles = (*MANIFEST, SCALE, *attribute_names(synthesizer.config.attributes))
+    with open(part/"manifest.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([titles, *((*row[:n], scale, *row[n:]) for row in rows)])
+    (part/".set").unlink()
+    for left in part.rglob("*.png.part"): left.unlink()
+    if hasattr(os, "sync"): os.sync()  # all images at once, which is faster than one by one
+
 # %% ../../nbs/4_training/23_images.ipynb #25b29370
 def fill_folder(
     synthesizer: Synthesizer,  # makes the images
@@ -189,21 +235,19 @@ def fill_folder(
 ):
     "Makes the images that `out` lacks, in a folder that takes its place; raises `OSError`, and then removes that."
     part, kept = out.with_name(f".{out.name}.partial"), kept_images(out, rows)
-    shutil.rmtree(part, ignore_errors=True)
     if next(synthesizer.network.parameters()).device.type == "cpu": keep_memory()
     try:
-        for name in dict.fromkeys(row[1] for row in rows): (part/name).mkdir(parents=True)
+        prepare_part(part, rows)
         bar = ProgressBar(total=len(rows), desc="images", unit="image", disable=not progress)
         with one_thread_each() as pool, bar:
-            def make(job): return copy_block(out, part, job, kept) or write_block(synthesizer, part, seed, job)
+            def kept_block(job): return is_written(part, job) or copy_block(out, part, job, kept)
+            def make(job): return kept_block(job) or write_block(synthesizer, part, seed, job)
             for written in pool.map(make, jobs): bar.update(written)
-        with open(part/"manifest.csv", "w", newline="", encoding="utf-8") as file:
-            scale, n = synthesizer.um_per_px or "", len(MANIFEST)
-            titles = (*MANIFEST, SCALE, *attribute_names(synthesizer.config.attributes))
-            csv.writer(file).writerows([titles, *((*row[:n], scale, *row[n:]) for row in rows)])
-        if hasattr(os, "sync"): os.sync()  # all images at once, which is faster than one by one
+        write_manifest(part, synthesizer, rows)
         replace_folder(part, out)
-    finally: shutil.rmtree(part, ignore_errors=True)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 # %% ../../nbs/4_training/23_images.ipynb #0825acd7
 def write_images(
