@@ -91,7 +91,8 @@ class LossSettings:
     class_contrast: float = 0.0         # weight of the discriminator's class contrast; the paper has none
     logit_scale: float = 1.0            # factor of the discriminator's logits; the paper has none
     reconstruction_share: float = 1.0   # share of the real images that the decoders reconstruct
-    attribute_weight: float = 0.5       # weight of the losses of attributes, in both networks
+    attribute_weight: float = 2.0       # weight of reading the attributes off an image, in both networks
+    attribute_measured: int = 0         # generated images a step whose attributes are measured as well; 0: none
     beta1: float = 0.0                  # Adam's first beta
     beta2: float = 0.999                # Adam's second beta
     orthogonal_weight: float = 0.0      # BigGAN: weight of the generator's orthogonal regularisation
@@ -176,6 +177,8 @@ def check_model(config: Config):
         raise InputError(f"compile is True, and model is {config.model!r}: only cellgan can be compiled")
     if attribute_names(config.attributes) and config.model != "cellgan":
         raise InputError(f"attributes is set, and model is {config.model!r}: only cellgan can be told attributes")
+    if config.attribute_measured and not attribute_names(config.attributes):
+        raise InputError("attribute_measured is set, and attributes is not: say which, or leave it out")
     if config.model == "biggan" and config.image_size > 256:
         raise InputError(f"image_size is {config.image_size}: BigGAN is defined from 32 to 256")
 
@@ -252,7 +255,7 @@ def notebook_config(
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
          "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order",
          "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator", "threads",
-         "attributes", "attribute_weight", "tracking")
+         "attributes", "attribute_weight", "attribute_measured", "tracking")
 
 def config_to_json(
     config: Config,

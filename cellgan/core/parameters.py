@@ -120,7 +120,7 @@ COUNT_RULES = {
     **dict.fromkeys(("iterations", "r1_every"), Range(1, 10**9)),
     "ema_start": Range(0, 10**9),
     "batch_size": Range(1, 65_536),
-    "micro_batch": Range(0, 65_536),
+    **dict.fromkeys(("micro_batch", "attribute_measured"), Range(0, 65_536)),
     "freeze_discriminator": Range(0, 16),
     "threads": Range(0, 1024),
     "discriminator_steps": Range(1, 100),

@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['reconstructed_images', 'judge_and_reconstruct', 'attribute_error', 'attribute_parts', 'discriminator_loss',
-           'weighted_r1', 'discriminator_gradients', 'r1_gradients', 'update_discriminator', 'draw', 'generator_loss',
-           'update_generator', 'training_step', 'final_generator']
+           'weighted_r1', 'discriminator_gradients', 'r1_gradients', 'update_discriminator', 'draw', 'augmented',
+           'generator_loss', 'with_measured', 'update_generator', 'training_step', 'final_generator']
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #56adf08a
 import math
+from dataclasses import replace
 
 import torch
 
 from ..core.config import Config
-from ..model.attributes import attribute_loss, mismatch_loss
+from ..core.names import attribute_names
+from ..data.batches import to_uint8
+from ..model.attributes import attribute_loss
 from ..model.diffaug import diff_augment
 from ..model.discriminator import make_discriminator
 from ..model.generator import make_generator
@@ -44,7 +47,7 @@ def judge_and_reconstruct(
     batch: Batch,         # labels, attributes, crop
     n_reconstructed: int, # the first of the real images are reconstructed
     autocast,             # a function that gives the context of the networks' precision
-) -> tuple:               # logits of both (2B, ...), features of the real ones, reconstructed whole images and crops
+) -> tuple:               # logits and features of both (2B, ...), reconstructed whole images and crops
     "Everything that the discriminator has to say about a batch, in one pass."
     labels = torch.cat([batch.labels, batch.labels])
     attributes = None if batch.attributes is None else torch.cat([batch.attributes, batch.attributes])
@@ -53,29 +56,30 @@ def judge_and_reconstruct(
         logits = discriminator.logits(at_8, labels, attributes)
         whole = discriminator.decode_whole(at_8[:n_reconstructed])
         part = discriminator.decode_crop(crop_features(at_16[:n_reconstructed], *batch.crop))
-    return as_float32(logits), at_8[:len(real)], as_float32(whole), as_float32(part)
+    return as_float32(logits), at_8, as_float32(whole), as_float32(part)
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #d13ce5d4
 def attribute_error(
     discriminator,       # a CellGAN discriminator
     at_8: torch.Tensor,  # (B, C, 8, 8) features of the images
-    batch: Batch,        # attributes
+    attributes: torch.Tensor,  # (B, A) that they have, or should have; NaN where not known
     autocast,            # a function that gives the context of the network's precision
 ) -> torch.Tensor:       # scalar
-    "How far the attributes that the discriminator reads are from those that the images have, or should have."
+    "How far the attributes that the discriminator reads off images are from the given ones."
     with autocast(): read = discriminator.attributes.head(at_8)
-    return attribute_loss(as_float32(read), batch.attributes)
+    return attribute_loss(as_float32(read), attributes)
 
 def attribute_parts(
     discriminator,       # a CellGAN discriminator
-    at_8: torch.Tensor,  # (B, C, 8, 8) features of the real images
-    batch: Batch,        # labels, attributes, others
+    at_8: torch.Tensor,  # (2B, C, 8, 8) features of the real and the generated images
+    batch: Batch,        # attributes, measured
     autocast,            # a function that gives the context of the network's precision
 ) -> dict:               # name -> scalar
-    "What the discriminator learns of attributes on real images: to read them, and which do not belong to an image."
-    with autocast(): logits = discriminator.logits(at_8, batch.labels, batch.others)
-    return dict(attributes_real=attribute_error(discriminator, at_8, batch, autocast),
-                mismatched=mismatch_loss(as_float32(logits)))
+    "What the discriminator learns about attributes: to read them off real images, and off what was measured."
+    real, fake = at_8.split(len(batch.real))
+    parts = dict(attributes_real=attribute_error(discriminator, real, batch.attributes, autocast))
+    if batch.measured is None: return parts
+    return parts | dict(attributes_measured=attribute_error(discriminator, fake, batch.measured, autocast))
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #d4712ec1
 def discriminator_loss(
@@ -96,7 +100,7 @@ def discriminator_loss(
                  real_score=real_logits.mean(), fake_score=fake_logits.mean())
     loss = parts["loss_d"] + recon
     if config.class_contrast:
-        with autocast(): scores = discriminator.class_scores(at_8)
+        with autocast(): scores = discriminator.class_scores(at_8[:len(real)])
         parts["contrast"] = class_contrast(as_float32(scores), batch.labels)
         loss = loss + config.class_contrast * parts["contrast"]
     if batch.attributes is not None:
@@ -170,14 +174,20 @@ def update_discriminator(
 # %% ../../nbs/4_training/03_cellgan.ipynb #3214af59
 def draw(
     generator,        # a CellGAN generator
-    batch: Batch,     # latent, labels, attributes, augment_fake
-    config: Config,   # augment, augment_colour
+    batch: Batch,     # latent, labels, attributes
     autocast,         # a function that gives the context of the network's precision
     held: bool,       # no power iteration: the same weights as before
 ) -> torch.Tensor:    # (B, 3, S, S)
-    "Generated images as the discriminator should see them."
+    "Generated images, before they are augmented."
     with weights_fixed(), norms_held(generator, held), autocast():
-        fake = as_float32(generator(batch.latent, batch.labels, batch.attributes))
+        return as_float32(generator(batch.latent, batch.labels, batch.attributes))
+
+def augmented(
+    fake: torch.Tensor,  # (B, 3, S, S) generated images
+    batch: Batch,        # augment_fake
+    config: Config,      # augment, augment_colour
+) -> torch.Tensor:       # (B, 3, S, S)
+    "Generated images as the discriminator should see them."
     return diff_augment(fake, batch.augment_fake, config.augment_colour) if config.augment else fake
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #3fc81585
@@ -194,8 +204,25 @@ def generator_loss(
         logits = discriminator.logits(at_8, batch.labels, batch.attributes)
     parts = dict(loss_g=hinge_generator(as_float32(logits)))
     if batch.attributes is None: return parts["loss_g"], parts
-    parts["attributes_fake"] = attribute_error(discriminator, at_8, batch, autocast)
+    parts["attributes_fake"] = attribute_error(discriminator, at_8, batch.attributes, autocast)
     return parts["loss_g"] + config.attribute_weight * parts["attributes_fake"], parts
+
+# %% ../../nbs/4_training/03_cellgan.ipynb #fd0091f6
+def with_measured(
+    pieces: list,        # the batch in micro-batches
+    fake: torch.Tensor,  # (B, 3, S, S) generated images of the first one
+    generator,           # a CellGAN generator that is told attributes
+    config: Config,      # attributes, attribute_measured
+) -> list:               # the same, each with `measured`
+    "The first images measured; values end at 3 standard deviations, since a measurement can fail."
+    from cellgan.data.measures import morphology_of_patch  # with scikit-image, which sampling does not need
+    names, um_per_px = attribute_names(config.attributes), generator.scale.um_per_px.item() or None
+    found = [morphology_of_patch(image.numpy(), um_per_px) for image in to_uint8(fake[:config.attribute_measured])]
+    values = torch.tensor([[row.get(name, math.nan) for name in names] for row in found])
+    standard = generator.scale.standardise(values).clamp(-3, 3)
+    unknown = [torch.full_like(piece.attributes, math.nan) for piece in pieces]
+    unknown[0][:len(standard)] = standard
+    return [replace(piece, measured=measured) for piece, measured in zip(pieces, unknown)]
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #fae400f3
 def update_generator(
@@ -211,7 +238,7 @@ def update_generator(
     for number, piece in enumerate(pieces):
         piece = for_generator(piece)
         held = number > 0 or not piece.fresh  # drawn before in this iteration, or in this update
-        fake = fakes[number] if fakes else draw(generator, piece, config, autocast, held)
+        fake = fakes[number] if fakes else augmented(draw(generator, piece, autocast, held), piece, config)
         with frozen(discriminator), weights_fixed(), norms_held(discriminator, number > 0):
             loss, parts = generator_loss(discriminator, piece, fake, config, autocast)
             add_gradients(loss, piece.share)
@@ -230,7 +257,9 @@ def training_step(
     autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)
     judged_twice = len(pieces) == 1 and not batch.fresh
     with torch.set_grad_enabled(judged_twice):
-        fakes = [draw(state.generator, piece, config, autocast, piece.start > 0) for piece in pieces]
+        drawn = [draw(state.generator, piece, autocast, piece.start > 0) for piece in pieces]
+        fakes = [augmented(fake, piece, config) for fake, piece in zip(drawn, pieces)]
+    if config.attribute_measured: pieces = with_measured(pieces, drawn[0], state.generator, config)
     seen = [fake.detach() for fake in fakes]
     parts = update_discriminator(state, pieces, seen, config, autocast, accelerator)
     parts |= update_generator(state, pieces, fakes if judged_twice else [], config, autocast, accelerator)

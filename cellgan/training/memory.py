@@ -73,7 +73,7 @@ def empty_batch(
     numbers = torch.empty(n, 7 if config.cutout else 5)
     attributes = torch.empty(n, len(attribute_names(config.attributes))) if config.attributes else None
     fresh = (latent, labels, numbers, attributes) if config.fresh_latents else ()
-    return Batch(real, labels, latent, numbers, numbers, (3, 4), fresh=fresh, attributes=attributes, others=attributes)
+    return Batch(real, labels, latent, numbers, numbers, (3, 4), fresh=fresh, attributes=attributes)
 
 # %% ../../nbs/4_training/10_memory.ipynb #mem00002
 def empty_state(
@@ -112,7 +112,7 @@ def peak_memory(
     n_classes: int = 5,  # number of classes
 ) -> tuple:              # bytes at the peak, bytes between steps
     "The memory of training, counted on fake tensors; of latent diffusion in its first, larger stage."
-    counted = replace(config, device="cpu", compile=False)
+    counted = replace(config, device="cpu", compile=False, attribute_measured=0)  # what has no numbers is not measured
     with FakeTensorMode(): return count_memory(counted, n_classes)
 
 # %% ../../nbs/4_training/10_memory.ipynb #abee07c6

@@ -13,7 +13,7 @@ import torch
 from ..core.config import Config
 from ..core.extras import not_installed
 from ..data.batches import keyed_generator, to_uint8
-from ..data.store import Patches
+from ..data.store import Patches, common_scale
 from ..model.attributes import fit_scale
 from .state import TrainingState, freeze_first
 
@@ -51,7 +51,9 @@ def with_standard_attributes(
     state: TrainingState,  # whose generators are given the scale and rows of the data
 ) -> Patches:
     "The patches with attributes in standard deviations from the mean."
-    for network in (state.generator, state.ema): fit_scale(network.scale, patches.attributes, patches.labels)
+    for network in (state.generator, state.ema):
+        fit_scale(network.scale, patches.attributes, patches.labels)
+        network.scale.um_per_px.fill_(common_scale(patches) or 0.0)
     return replace(patches, attributes=state.generator.scale.standardise(patches.attributes))
 
 # %% ../../nbs/4_training/08_models.ipynb #7206f643

@@ -39,7 +39,7 @@ PER_CLASS = 150
 def settings(run, attributes):
     "What a run is trained with."
     return make_config("demo", run=run, iterations=6000, width=6, batch_size=8, attributes=attributes,
-                       threads=1)
+                       attribute_measured=3 if attributes else 0, threads=1)
 
 
 def trained(run, attributes):
