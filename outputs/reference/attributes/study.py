@@ -2,8 +2,8 @@
 
     python outputs/reference/attributes/study.py
 
-Trains `attributes` (the preset demo, wider and longer, told four attributes) and `attributes-none` (the same without
-them) where they are not trained yet, and measures both. Writes `ranks.csv` (a row per way of control, class and
+Trains `attributes` (the preset demo, wider and longer, told four attributes) and `demo` (which is told none) where they
+are not trained yet, and measures both. Writes `ranks.csv` (a row per way of control, class and
 attribute), `effects.csv` (a row per attribute), `cells.jpg` and `figure.png`.
 """
 
@@ -36,15 +36,15 @@ COLOURS = {"ceiling": "0.6", "told": "#1f77b4", "regression": "#d98c3f", "singul
 PER_CLASS = 150
 
 
-def settings(run, attributes):
-    "What a run is trained with."
-    return make_config("demo", run=run, iterations=6000, width=6, batch_size=8, attributes=attributes,
-                       attribute_measured=3 if attributes else 0, threads=1)
+def settings():
+    "What the generator that is told attributes is trained with."
+    return make_config("demo", run="attributes", iterations=6000, width=6, batch_size=8, attributes=NAMES,
+                       attribute_measured=3, threads=1)
 
 
-def trained(run, attributes):
+def trained(config):
     "The generator of a run, trained where it is not there."
-    config, file = settings(run, attributes), run_folder(run)/"generator.safetensors"
+    file = run_folder(config.run)/"generator.safetensors"
     if not file.exists(): train(config, patches_of(config))
     return load_synthesizer(file)
 
@@ -89,7 +89,7 @@ def draw(ranks):
 def main():
     "Trains what is missing, measures, and writes the files."
     torch.set_num_threads(1)
-    told, plain = trained("attributes", NAMES), trained("attributes-none", "")
+    told, plain = trained(settings()), trained(make_config("demo"))
     patches = patches_of(told.config)
     ranks = all_ranks(told, plain, patches)
     ranks.to_csv(HERE/"ranks.csv", index=False)
