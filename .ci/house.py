@@ -136,6 +136,20 @@ def page_numbers_are_their_own():
 OTHERS_METHODS = {"forward", "backward"}  # torch says what these are; what the module does stands at its class
 
 
+def references_have_the_page_numbers():
+    "Numbers in the texts of pages: `[04](04_sgc.ipynb)`, `3_model/04_sgc`, `3_model/04`."
+    problems, there = [], {f"{page.parent.name}/{page.stem}" for page in pages()}
+    numbers = {name[:name.index("/") + 3] for name in there}
+    for page in pages():
+        text = "\n".join(cell.source for cell in nbformat.read(page, as_version=4).cells)
+        problems += [f"{page}: the link [{label}] leads to {target}"
+                     for label, target in re.findall(r"\[(\d\d)\]\((?:\.\./\w+/)?(\d\d)_", text) if label != target]
+        named = re.findall(r"(?<![\w/])(\d_[a-z]+/\d\d)(_\w+)?", text)
+        problems += [f"{page}: {number}{name} is no page" for number, name in named
+                     if (number + name not in there if name else number not in numbers)]
+    return "\n".join(problems)
+
+
 def definitions_in(body, names=""):
     "The public classes and functions of a module, methods too, each with its full name."
     for node in body:
@@ -229,6 +243,7 @@ def text_files_are_utf8():
 
 CHECKS = [
     page_numbers_are_their_own,
+    references_have_the_page_numbers,
     docstrings_say_what_comes_back,
     pages_and_modules_have_one_name,
     no_import_circles,
