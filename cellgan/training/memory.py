@@ -72,7 +72,7 @@ def empty_batch(
     labels, latent = torch.zeros(n, dtype=torch.long), torch.empty(n, config.latent_dim)
     numbers = torch.empty(n, 7 if config.cutout else 5)
     attributes = torch.empty(n, len(attribute_names(config.attributes))) if config.attributes else None
-    fresh = (latent, labels, numbers, attributes) if config.fresh_latents else ()
+    fresh = (latent, labels, numbers, *([attributes] if config.attributes else [])) if config.fresh_latents else ()
     return Batch(real, labels, latent, numbers, numbers, (3, 4), fresh=fresh, attributes=attributes)
 
 # %% ../../nbs/4_training/10_memory.ipynb #mem00002
