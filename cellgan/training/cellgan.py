@@ -104,8 +104,8 @@ def discriminator_loss(
         parts["contrast"] = class_contrast(as_float32(scores), batch.labels)
         loss = loss + config.class_contrast * parts["contrast"]
     if batch.attributes is not None:
-        told = attribute_parts(discriminator, at_8, batch, autocast)
-        loss, parts = loss + config.attribute_weight * sum(told.values()), parts | told
+        own = attribute_parts(discriminator, at_8, batch, autocast)
+        loss, parts = loss + config.attribute_weight * sum(own.values()), parts | own
     return loss, parts
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #3652b366
@@ -211,7 +211,7 @@ def generator_loss(
 def with_measured(
     pieces: list,        # the batch in micro-batches
     fake: torch.Tensor,  # (B, 3, S, S) generated images of the first one
-    generator,           # a CellGAN generator that is told attributes
+    generator,           # a CellGAN generator with attributes
     config: Config,      # attributes, attribute_measured
 ) -> list:               # the same, each with `measured`
     "The first images measured; values end at 3 standard deviations, since a measurement can fail."
