@@ -257,9 +257,9 @@ def training_step(
     autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)
     judged_twice = len(pieces) == 1 and not batch.fresh
     with torch.set_grad_enabled(judged_twice):
-        drawn = [draw(state.generator, piece, autocast, piece.start > 0) for piece in pieces]
-        fakes = [augmented(fake, piece, config) for fake, piece in zip(drawn, pieces)]
-    if config.attribute_measured: pieces = with_measured(pieces, drawn[0], state.generator, config)
+        fakes = [draw(state.generator, piece, autocast, piece.start > 0) for piece in pieces]
+        if config.attribute_measured: pieces = with_measured(pieces, fakes[0], state.generator, config)
+        fakes = [augmented(fake, piece, config) for fake, piece in zip(fakes, pieces)]
     seen = [fake.detach() for fake in fakes]
     parts = update_discriminator(state, pieces, seen, config, autocast, accelerator)
     parts |= update_generator(state, pieces, fakes if judged_twice else [], config, autocast, accelerator)
