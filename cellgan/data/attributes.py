@@ -23,7 +23,6 @@ from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
 from .anatomy import FIELD_OF_VIEW, HAEMATOXYLIN, NORMAL_NUCLEUS, Scene, area_of, slide_of
 from .cache import cache_folder
-from .measures import measures, morphology_table
 from .phantom import Phantom, morphology_of
 from .store import Patches, fingerprint
 
@@ -57,6 +56,7 @@ def measure_part(
     scales: list,          # micrometres per pixel of each; None: not known
 ) -> pd.DataFrame:         # from `morphology_table`
     "What one process measures."
+    from cellgan.data.measures import morphology_table  # with scikit-image, which training seldom needs
     return morphology_table(images.numpy(), scales, progress=False)
 
 # %% ../../nbs/2_data/15_attributes.ipynb #8e86216c
