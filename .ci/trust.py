@@ -42,6 +42,16 @@ PARTS = {
                  "extrapolated."),
     "dependencies.csv": ("What it stands on", "`uv run .ci/dependencies.py`, from `pyproject.toml` and the packages' "
                          "own metadata. Versions are pinned."),
+    "vulnerabilities.csv": (
+        "Known vulnerabilities", "`uv run .ci/dependencies.py --vulnerabilities`: the tool safety 1.10.3 looks up every "
+        "installed package, of all groups, in the database of safety-db 2021.7.17, the newest that comes as a package "
+        "itself and so needs no network. `listed` is how many of the packages that database knows, `advisories` how "
+        "many it has for them, and `found` how many of these are about the version that is installed. It has to find "
+        "those of an old Pillow, which shows that it looks. What was published after the database's date is not in it, "
+        "and a package that it does not list may have been vulnerable, too: nothing found means that no flaw known by "
+        "then is in these versions, and no more. Two newer tools ask a server for each package and cannot do without: "
+        "`pip-audit` 2.10.1 passed over what it could not look up and still ended with *No known vulnerabilities "
+        "found*, `uv audit` ended with an error. With a network, `uv audit` is the one to run."),
 }
 
 
