@@ -122,7 +122,9 @@ def read_rows(
     "The rows of the cells that were kept so far."
     manifest = folder/"manifest.csv"
     if not manifest.is_file(): return []
-    with open(manifest, newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
+    try:
+        with open(manifest, newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error: raise InputError(f"{manifest} is damaged: {error}") from None
     if rows and tuple(rows[0]) not in (COLUMNS, COLUMNS[:-1]):  # the last one came later
         raise InputError(f"{manifest} is not a table of marked cells: name another folder")
     return [{"attributes": ""} | row for row in rows]
