@@ -69,10 +69,10 @@ def of_run(folder):
         generator=digest(folder / "generator.safetensors"), metrics=metrics.to_csv(), parts=parts)
 
 
-def some_fields(data, folder):
-    "A copy of twelve fields of a folder in CRIC's layout, those with the most classes, and of their cells."
+def some_fields(data, folder, number):
+    "A copy of a few fields of a folder in CRIC's layout, those with the most classes, and of their cells."
     cells = pd.read_csv(Path(data) / "classifications.csv")
-    fields = cells.groupby("image_filename").bethesda_system.nunique().nlargest(12).index
+    fields = cells.groupby("image_filename").bethesda_system.nunique().nlargest(number).index
     (folder / "fields").mkdir(parents=True)
     for path in (Path(data) / "fields").iterdir():
         if path.name in set(fields): shutil.copyfile(path, folder / "fields" / path.name)
@@ -324,7 +324,7 @@ def kinds(asked):
     "Name -> work and number of kills."
     works = {"training": Train(), "checkpoint": Checkpoints(), "generate": Generate(), "cache": Cache()}
     if asked.data:
-        data = some_fields(asked.data, Path(tempfile.mkdtemp(prefix="cells-")))
+        data = some_fields(asked.data, Path(tempfile.mkdtemp(prefix="cells-")), 12)
         works |= {"training on CRIC": Train(data), "generate on CRIC": Generate(data), "cache on CRIC": Cache(data)}
     started = {"study": Study(), **launchers()}
     return {name: (work, asked.moments) for name, work in works.items()} | {
