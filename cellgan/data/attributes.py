@@ -7,6 +7,7 @@ __all__ = ['STEP', 'truth_of', 'phantom_truth', 'measure_part', 'measured_attrib
            'known_attributes', 'check_attribute', 'with_attributes']
 
 # %% ../../nbs/2_data/15_attributes.ipynb #4c2ca8f2
+import io
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 
 from ..core.config import Config, InputError
-from ..core.files import replacing
+from ..core.files import load_text, save_text
 from ..core.machine import available_cores
 from ..core.names import attribute_names
 from ..core.progress import ProgressBar
@@ -93,11 +94,11 @@ def kept_table(
 ) -> pd.DataFrame:
     "A table from the cache, or made and put there; one that is damaged is made again."
     file = cache_folder()/f"attributes-{key}.csv"
-    try: return pd.read_csv(file, dtype="float32")
-    except (OSError, ValueError): table = build().astype("float32")
+    try: return pd.read_csv(io.StringIO(load_text(file)), dtype="float32")
+    except InputError: table = build().astype("float32")  # it is not there, or damaged
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as part: table.to_csv(part, index=False)
+        save_text(table.to_csv(index=False), file)
     except OSError: pass  # the next run measures again
     return table
 

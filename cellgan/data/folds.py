@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..core.config import Config, InputError
-from ..core.files import replacing
+from ..core.files import load_text, replacing, save_text
 from ..core.versions import result_key, source_version
 from .cache import cache_folder
 from .copies import Copy, find_near_duplicates
@@ -34,11 +34,12 @@ def near_duplicates(
     if patches.report.layout == "phantom": return []
     key = result_key(near_duplicates=patches.fingerprint, code=source_version("cellgan.data.copies"))
     file = cache_folder()/f"{key}.json"
-    if file.is_file(): return [Copy(**pair) for pair in json.loads(file.read_text(encoding="utf-8"))]
+    try: return [Copy(**pair) for pair in json.loads(load_text(file))]
+    except InputError: pass  # it is not there, or damaged
     pairs = find_near_duplicates(patches.images, patches.groups, str(patches.images.device))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as part: part.write_text(json.dumps([asdict(pair) for pair in pairs]), encoding="utf-8")
+        save_text(json.dumps([asdict(pair) for pair in pairs]), file)
     except OSError as error: warnings.warn(f"the pairs could not be cached, so the next run searches again: {error}")
     return pairs
 
@@ -150,12 +151,15 @@ def write_image_list(
 def read_image_list(
     path: str | Path,  # from `write_image_list`
 ) -> list:             # of tuples, as from `list_images`
-    "The list; raises `InputError` where there is none."
+    "The list; raises `InputError` where there is none, or it is damaged."
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is not there: the run has no list of the images it saw, so train it again")
-    with open(path, newline="", encoding="utf-8") as file:
-        header, *lines = [tuple(line) for line in csv.reader(file)] or [()]
+    try:
+        with open(path, newline="", encoding="utf-8") as file: header, *lines = map(tuple, [*csv.reader(file)] or [()])
+    except (ValueError, csv.Error) as error: raise InputError(f"{path} is damaged: {error}") from None
+    if any(len(line) != len(header) for line in lines):
+        raise InputError(f"{path} is damaged: it has a line of fewer or more values than its first")
     if header == EARLIER: return lines
     if header != COLUMNS:
         raise InputError(f"{path} is not a list of images: its columns are {', '.join(header)}, "

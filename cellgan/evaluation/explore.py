@@ -122,7 +122,9 @@ def read_rows(
     "The rows of the cells that were kept so far."
     manifest = folder/"manifest.csv"
     if not manifest.is_file(): return []
-    with open(manifest, newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
+    try:
+        with open(manifest, newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error: raise InputError(f"{manifest} is damaged: {error}") from None
     if rows and tuple(rows[0]) not in (COLUMNS, COLUMNS[:-1]):  # the last one came later
         raise InputError(f"{manifest} is not a table of marked cells: name another folder")
     return [{"attributes": ""} | row for row in rows]
@@ -145,7 +147,8 @@ def keep_view(
     name = f"cell_{len(rows):04d}.png"
     made = dict(zip(MANIFEST, (name, view.label, view.cell, synthesizer.config.model, synthesizer.sha256)))
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy()).save(folder/name)
+    picture = Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy())
+    with replacing(folder/name) as part: picture.save(part, "PNG")
     with replacing(folder/"manifest.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
