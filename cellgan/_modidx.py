@@ -1512,6 +1512,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'cellgan.study.claims.order_claims': ('7_study/claims.html#order_claims', 'cellgan/study/claims.py'),
                                       'cellgan.study.claims.paper_fid': ('7_study/claims.html#paper_fid', 'cellgan/study/claims.py'),
                                       'cellgan.study.claims.sgc_claim': ('7_study/claims.html#sgc_claim', 'cellgan/study/claims.py'),
+                                      'cellgan.study.claims.study_command': ( '7_study/claims.html#study_command',
+                                                                              'cellgan/study/claims.py'),
                                       'cellgan.study.claims.study_scores': ('7_study/claims.html#study_scores', 'cellgan/study/claims.py'),
                                       'cellgan.study.claims.table_1_figure': ( '7_study/claims.html#table_1_figure',
                                                                                'cellgan/study/claims.py'),
