@@ -15,16 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
 from ..core.config import InputError
-from ..core.files import replacing
+from ..core.files import load_tensors, parse_json, save_tensors
 from ..core.versions import result_key, source_version
 from ..data.cache import cache_folder
 from ..data.folds import linked_groups
 from ..data.store import Patches
-from .classifier import (CellClassifier, balanced_accuracy, features, predict, predict_from_colour,
+from .classifier import (CellClassifier, apply_in_batches, balanced_accuracy, predict_from_colour,
                                            split_by_group, train_cell_classifier)
 from .intervals import Estimate, jackknife, make_blocks
 
@@ -86,21 +84,20 @@ def save_classifier(
     classifier: CellClassifier,
     path: Path,  # a safetensors file, which appears whole or not at all
 ):
-    "Writes weights and classes."
+    "Writes weights and classes, with a digest of both."
     path.parent.mkdir(parents=True, exist_ok=True)
     about = dict(classes=json.dumps(classifier.classes), width=str(classifier.head.in_features // 4))
-    tensors = {k: v.cpu().contiguous() for k, v in classifier.state_dict().items()}
-    with replacing(path) as part: save_file(tensors, part, metadata=about)
+    save_tensors(classifier.state_dict(), path, about)
 
 def load_classifier(
     path: str | Path,  # from `save_classifier`
 ) -> CellClassifier:   # in evaluation mode, on the CPU
-    "The classifier in a file; raises `InputError` where the file holds none."
+    "The classifier in a file; raises `InputError` where the file holds none, or not what was written."
+    tensors, about = load_tensors(path)
     try:
-        with safe_open(path, "pt") as file: about = file.metadata() or {}
-        classifier = CellClassifier(tuple(json.loads(about["classes"])), int(about["width"]))
-        classifier.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        classifier = CellClassifier(tuple(parse_json(about["classes"])), int(about["width"]))
+        classifier.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = type(error).__name__
         raise InputError(f"{path} is not a cell classifier of this project, or is damaged ({reason})") from None
     return classifier.eval()
@@ -110,10 +107,13 @@ def trained_once(
     train,    # without arguments; returns a classifier
     **parts,  # everything that the classifier depends on, beside the code
 ) -> tuple:   # its file, and the classifier on the CPU
-    "A classifier from the cache; trained and put there where it is missing."
+    "A classifier from the cache; trained and put there where it is missing or damaged."
     key = result_key(**parts, code=source_version("cellgan.evaluation.classifier"))
     path = cache_folder()/f"cell-{key}.safetensors"
-    if not path.is_file(): save_classifier(train(), path)
+    try: return path, load_classifier(path)
+    except InputError as error:
+        if path.exists(): warnings.warn(f"a judge is trained again: {error}")
+    save_classifier(train(), path)
     return path, load_classifier(path)
 
 # %% ../../nbs/5_evaluation/04_judge.ipynb #c155f141
@@ -173,6 +173,7 @@ class Judge:
     gain: Estimate              # that, minus the accuracy of mean colour
     index: dict                 # class -> `Estimate` of Youden's index, of the classes with enough groups
     rank: float                 # effective rank of its features
+    confusion: np.ndarray       # int64 (classes, classes), on the held-out groups: rows the class, columns the answer
 
     @property
     def beats_colour(self) -> bool:
@@ -190,18 +191,21 @@ def assess(
     classifier: CellClassifier,
     train: Patches,     # what it learned from
     held_out: Patches,  # patches of other groups
-) -> dict:              # the fields `accuracy`, `gain`, `index` and `rank` of `Judge`
+) -> dict:              # the fields of `Judge` from `accuracy` on
     "How far a classifier can be trusted, from patches of groups that it has not seen."
-    k = len(classifier.classes)
+    k, labels = len(classifier.classes), held_out.labels.cpu().numpy()
+    def look(x): return torch.cat([found := classifier.embed(x), classifier.head(found)], 1)
+    seen, logits = apply_in_batches(classifier, look, held_out.images).split((classifier.head.in_features, k), 1)
+    answered = logits.argmax(1).numpy()
     from_colour = predict_from_colour(train.images, train.labels, held_out.images)
-    answers = np.stack([held_out.labels.cpu(), predict(classifier, held_out.images), from_colour], 1)
+    answers = np.stack([labels, answered, from_colour], 1)
     blocks = make_blocks(held_out.groups.cpu().numpy())
     measured = measurable_classes(held_out)
     found = jackknife(lambda a: judge_statistics(a, k, measured), (answers,), (blocks,))
     accuracy, gain, *index = [Estimate(v, v - h, v + h, e, h) for v, e, h in np.stack(found).T.tolist()]
-    rank = effective_rank(features(classifier, held_out.images).numpy())
-    names = [classifier.classes[c] for c in measured]
-    return dict(accuracy=accuracy, gain=gain, index=dict(zip(names, index)), rank=rank)
+    names, confusion = [classifier.classes[c] for c in measured], np.bincount(labels * k + answered, minlength=k * k)
+    return dict(accuracy=accuracy, gain=gain, index=dict(zip(names, index)), rank=effective_rank(seen.numpy()),
+                confusion=confusion.reshape(k, k))
 
 # %% ../../nbs/5_evaluation/04_judge.ipynb #55783137
 def make_judge(
