@@ -7,12 +7,16 @@ a fold of the groups out, draws batches of 64 by index, in turn from memory and 
 sixty rounds, since others use the machine as well), and trains a few steps. What it holds is sampled every hundredth of
 a second, apart from what it held after its imports: *own* is memory that nobody else can have (`RssAnon`), *file* what
 it looks at in files (`RssFile`), which the operating system may take back at any moment. It fails where own and file
-together were ever more than allowed, and removes all that it wrote. Four minutes on two busy cores.
+together were ever more than allowed, and removes all that it wrote. Four minutes on two busy cores; 100,000 patches
+(19.7 GB, with `--megabytes 4096`) need 23 GB of disk. The rows of this many patches in `memory.csv` and `draws.csv` of
+`outputs/reference/reading/` are replaced.
 """
 
 import argparse
+import csv
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +28,10 @@ from time import perf_counter, sleep
 import numpy as np
 
 SIZE, CELLS, FIELD = 256, 60, (960, 1280)  # pixels of a patch; cells of a field; its height and width
+DRAWN = 50  # fields; further ones are copies with cells at other places
 MIB = 2**20
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "outputs" / "reference" / "reading"
 
 
 def draw_fields(folder, n):
@@ -34,9 +41,13 @@ def draw_fields(folder, n):
     folder.mkdir()
     rng, rows = np.random.default_rng(0), ["path,label,group,x,y"]
     for field in range(-(-n // CELLS)):
-        coarse = Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8))
-        coarse.resize(FIELD[::-1]).save(folder / f"{field}.png", compress_level=1)
-        for x, y in rng.integers(SIZE // 2, np.array(FIELD[::-1]) - SIZE // 2, (CELLS, 2)):
+        if field < DRAWN:
+            coarse = Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8))
+            coarse.resize(FIELD[::-1]).save(folder / f"{field}.png", compress_level=1)
+        else:
+            shutil.copyfile(folder / f"{field % DRAWN}.png", folder / f"{field}.png")
+        for place in rng.choice((FIELD[0] - SIZE) * (FIELD[1] - SIZE), CELLS, replace=False):  # a place twice is one cell
+            y, x = np.array(divmod(place, FIELD[1] - SIZE)) + SIZE // 2
             rows.append(f"{field}.png,class {field % 5},field {field},{x},{y}")
     (folder / "cells.csv").write_text("\n".join(rows[: n + 1]) + "\n")
 
@@ -97,6 +108,18 @@ def draws(filed, rounds=60):
     return {name: [paired(*pair) for pair in zip(both, times["500 patches in memory"])] for name, both in times.items()}
 
 
+def keep(file, rows):
+    "Puts rows into a table, in place of those with as many patches; all rows have the same columns."
+    others = []
+    if file.is_file():
+        with open(file, newline="") as lines:
+            others = [row for row in csv.DictReader(lines) if row["patches"] != str(rows[0]["patches"])]
+    with open(file, "w", newline="") as lines:
+        table = csv.DictWriter(lines, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(sorted([*others, *rows], key=lambda row: int(row["patches"])))
+
+
 def inside(n, megabytes):
     "The work, in the limited process."
     import torch
@@ -129,6 +152,13 @@ def inside(n, megabytes):
     for name, (pixels, batch) in times.items():
         print("{:34s} 64 by index {:5.2f} ms, ratio {:.2f}; as a batch {:6.2f} ms, ratio {:.2f}".format(name, *pixels, *batch))
     most = max(row[-1] for row in rows)
+    size = dict(patches=n, store=round(filed.images.nbytes / MIB), allowed=megabytes)
+    names = "seconds", "own", "file", "together"
+    keep(KEPT / "memory.csv", [size | dict(step=name) | {key: round(value, 1) for key, value in zip(names, found)}
+                               for name, *found in rows])
+    keep(KEPT / "draws.csv", [dict(patches=n, source=name, pixels_ms=round(pixels[0], 2), pixels_ratio=round(pixels[1], 2),
+                                   batch_ms=round(batch[0], 2), batch_ratio=round(batch[1], 2))
+                              for name, (pixels, batch) in times.items()])
     print(f"most held at once: {most:.0f} MiB above the {sampler.base.sum():.0f} of the imports", flush=True)
     return 0 if most <= megabytes and n * SIZE**2 * 3 >= 4 * megabytes * MIB else "more was held than allowed, or the store is less than four times as large"
 
@@ -144,9 +174,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="cellgan-large-") as home:
         (Path(home) / "settings.ini").write_text("[DEFAULT]\nlib_name = cellgan\n")
         draw_fields(Path(home) / "cells", chosen.patches)
-        root = Path(__file__).resolve().parent.parent
         command = [sys.executable, __file__, "--inside", "--patches", str(chosen.patches), "--megabytes", str(chosen.megabytes)]
-        return subprocess.run(command, cwd=home, env=os.environ | dict(PYTHONPATH=str(root))).returncode
+        return subprocess.run(command, cwd=home, env=os.environ | dict(PYTHONPATH=str(ROOT))).returncode
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['CONFIRMED', 'OVERLAP', 'SCALES', 'SOON', 'guess_maps', 'pixel_grid', 'sample', 'moments', 'correlation',
            'with_gradients', 'newton_step', 'refine', 'details', 'block_correlation', 'score_maps', 'Levels',
-           'make_levels', 'plausible', 'first_round', 'confirm', 'Copy', 'name_map', 'find_identical', 'confirm_pairs',
-           'copies_in_part', 'shifted', 'find_copies', 'find_near_duplicates']
+           'make_levels', 'plausible', 'first_round', 'confirm', 'Copy', 'name_map', 'find_identical', 'copies_among',
+           'find_copies', 'find_near_duplicates']
 
 # %% ../../nbs/2_data/18_copies.ipynb #9e1dd20c
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -243,43 +243,25 @@ def find_identical(
     return {(i, j) for i, image in enumerate(each(queries)) for j in where.get(digest(image), ())}
 
 # %% ../../nbs/2_data/18_copies.ipynb #e7720c89
-def confirm_pairs(
-    x: Tensor,                # queries, grey (N, 1, SIDE, SIDE)
-    y: Tensor,                # references, grey (M, 1, SIDE, SIDE)
-    seen: Description,        # of the queries
-    known: Description,       # of the references
-    pairs: Tensor,            # int64 (P, 2)
-):                            # yields `Copy`
-    "The candidates that are copies."
-    levels = make_levels(x)
-    for part in pairs.split(512):
-        i, j = part.unbind(1)
-        rows, place = j.unique(return_inverse=True)
-        a, t, score = confirm(levels[i], make_levels(y[rows])[place], *guess_maps(seen[i], known[j]))
-        for k in score.nonzero()[:, 0].tolist():
-            yield Copy(int(i[k]), int(j[k]), name_map(a[k], t[k]), round(float(score[k]), 3))
-
-# %% ../../nbs/2_data/18_copies.ipynb #ef3db9db
-SOON = 2 * 10**7  # pairs that are compared before anyone wonders
-
-def copies_in_part(
+def copies_among(
     x: Tensor,              # some queries, grey (N, 1, SIDE, SIDE)
     y: Tensor,              # all references, grey (M, 1, SIDE, SIDE)
     known: Description,     # of the references
     groups: tuple | None,   # see `find_candidates`
-) -> list:                  # of `Copy`
-    "The copies among a few queries."
-    seen = describe_query(x)
-    return list(confirm_pairs(x, y, seen, known, find_candidates(seen, known, groups)))
-
-def shifted(
-    copies: list,  # of `Copy`, their queries counted from the first of a part
-    begin: int,    # number of that one
-) -> list:
-    "The same copies, their queries counted from the very first."
-    return [replace(copy, query=begin + copy.query) for copy in copies]
+    begin: int,             # number of the first query
+):                          # yields `Copy`
+    "The candidates of some queries that are copies."
+    seen, levels = describe_query(x), make_levels(x)
+    for part in find_candidates(seen, known, groups).split(512):
+        i, j = part.unbind(1)
+        rows, place = j.unique(return_inverse=True)
+        a, t, score = confirm(levels[i], make_levels(y[rows])[place], *guess_maps(seen[i], known[j]))
+        for k in score.nonzero()[:, 0].tolist():
+            yield Copy(begin + int(i[k]), int(j[k]), name_map(a[k], t[k]), round(float(score[k]), 3))
 
 # %% ../../nbs/2_data/18_copies.ipynb #ef3db9df
+SOON = 2 * 10**7  # pairs that are compared before anyone wonders
+
 @torch.inference_mode()
 def find_copies(
     queries: Tensor,     # uint8 (N, 3, S, S): what may hold copies, such as synthetic patches or a test set
@@ -298,8 +280,8 @@ def find_copies(
     with ProgressBar(None, "looking for copies", len(queries), unit="patch", disable=few) as bar:
         for begin, part in zip(range(0, len(queries), AT_ONCE), queries.split(AT_ONCE)):
             groups = (query_groups[begin:begin + AT_ONCE].to(device), reference_groups.to(device)) if apart else None
-            here = copies_in_part(grey(part.to(device)), y, known, groups)
-            found += [c for c in shifted(here, begin) if (c.query, c.reference) not in identical]
+            copies = copies_among(grey(part.to(device)), y, known, groups, begin)
+            found += [c for c in copies if (c.query, c.reference) not in identical]
             bar.update(len(part))
     return sorted(found, key=lambda c: (c.query, -c.score, c.reference))
 
