@@ -1,12 +1,13 @@
 """Kill the project's long work at random moments, start it again, and compare the result bit for bit with that of work
-that nobody disturbed: `uv run .ci/crashes.py [--moments 50] [--write]`.
+that nobody disturbed: `uv run .ci/crashes.py [--moments 50] [--write] [--data data/cric]`.
 
 A moment is a SIGKILL to every process of the work, as when the power fails, at a random time between its start and its
 usual end; the work is killed once or twice and then started again as a user would, with the same words. Most moments
 hit a forked process that has its imports done, so that the kills fall into the work itself; the launchers (the
 `cellgan` command, papermill, a kernel and uv where it is there) are started whole and killed with everything below
-them. With --write the table goes to outputs/reference/trust/crashes.csv. The same seed gives the same moments, as far
-as clocks do.
+them. Where the launcher alone is killed, what it had started has to end by itself. With --data, training, generating
+and caching are also tried on real cells, twelve fields of a folder in CRIC's layout. With --write the rows go to
+outputs/reference/trust/crashes.csv. The same seed gives the same moments, as far as clocks do.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import hashlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -69,16 +69,31 @@ def of_run(folder):
         generator=digest(folder / "generator.safetensors"), metrics=metrics.to_csv(), parts=parts)
 
 
+def some_fields(data, folder, number):
+    "A copy of a few fields of a folder in CRIC's layout, those with the most classes, and of their cells."
+    cells = pd.read_csv(Path(data) / "classifications.csv")
+    fields = cells.groupby("image_filename").bethesda_system.nunique().nlargest(number).index
+    (folder / "fields").mkdir(parents=True)
+    for path in (Path(data) / "fields").iterdir():
+        if path.name in set(fields): shutil.copyfile(path, folder / "fields" / path.name)
+    cells[cells.image_filename.isin(fields)].to_csv(folder / "classifications.csv", index=False)
+    return folder
+
+
 class Train:
     "Training, which saves twenty times."
-    width, saves = 2, 20
+    width, iterations, saves = 2, 40, 20
+
+    def __init__(self, data="phantom"):
+        self.data, self.patches = data, None
 
     def prepare(self, home):
-        self.patches = load_patches("phantom", 32, 200, cache=False, progress=False)
+        self.patches = self.patches or load_patches(self.data, 32, 200, cache=False, progress=False)
 
     def work(self, home):
         loop.SAVES_PER_RUN = self.saves
-        loop.train(make_config("demo", run="run", **TINY | dict(width=self.width)), self.patches, progress=False)
+        settings = TINY | dict(width=self.width, iterations=self.iterations, data=str(self.data))
+        loop.train(make_config("demo", run="run", **settings), self.patches, progress=False)
 
     def result(self, home):
         return of_run(home / "outputs" / "run")
@@ -86,15 +101,26 @@ class Train:
 
 class Checkpoints(Train):
     "Training that saves in every iteration, with networks so large that most of the time is writing."
-    width, saves = 8, 40
+    width, iterations, saves = 8, 12, 12
 
 
 class Generate:
-    "Writing images."
+    "Writing images of untrained networks, or of networks that have seen a few of the cells in a folder."
+
+    def __init__(self, data=None):
+        self.data, self.generator = data, None
 
     def prepare(self, home):
-        config = make_config("demo", image_size=64, width=4)
-        save_generator(home / "generator.safetensors", make_state(config, 5).ema, config, BETHESDA)
+        if self.data and not self.generator:
+            config = make_config("demo", run="seen", data=str(self.data), **TINY)
+            with contextlib.chdir(home):
+                folder = loop.train(config, load_patches(self.data, 32, cache=False, progress=False), progress=False)
+                self.generator = (folder / "generator.safetensors").read_bytes()
+                shutil.rmtree(folder)
+        if self.data: (home / "generator.safetensors").write_bytes(self.generator)
+        else:
+            config = make_config("demo", image_size=64, width=4)
+            save_generator(home / "generator.safetensors", make_state(config, 5).ema, config, BETHESDA)
         self.synthesizer = load_synthesizer(home / "generator.safetensors")
 
     def work(self, home):
@@ -108,7 +134,13 @@ class Generate:
 class Cache:
     "Reading a folder of images into the cache."
 
+    def __init__(self, data=None):
+        self.data = data
+
     def prepare(self, home):
+        if self.data:
+            shutil.copytree(self.data, home / "cells")
+            return
         rng = np.random.default_rng(0)
         for name in ("NILM", "HSIL"):
             (home / "cells" / name).mkdir(parents=True)
@@ -136,11 +168,29 @@ class Launched:
         (home / "outputs").mkdir()
 
     def start(self, home):
-        return subprocess.Popen(self.command, cwd=home, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL, start_new_session=True)
+        return psutil.Popen(self.command, cwd=home, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL, start_new_session=True)
 
     def result(self, home):
         return of_run(home / "outputs" / "run")
+
+
+class LauncherAlone(Launched):
+    "Training in two processes, of which only the launcher is killed: papermill, or the kernel that it started."
+
+    def __init__(self, *command):
+        super().__init__(*command, "-p", "processes", "2")
+        self.kernel = False
+
+    def kill(self, process):
+        "Returns what outlives its launcher for more than two minutes."
+        others = process.children(recursive=True)
+        kernels = [each for each in others if "ipykernel_launcher" in " ".join(each.cmdline())]
+        self.kernel = not self.kernel
+        (kernels[0] if self.kernel and kernels else process).kill()
+        alive = psutil.wait_procs([process, *others], 120)[1]
+        for each in alive: kill(each)
+        return f"{len(alive)} processes outlive their launcher" if alive else ""
 
 
 class Study(Launched):
@@ -174,6 +224,7 @@ def launchers():
              "cellgan": Launched(sys.executable, "-c", command, "train", *words)}
     if shutil.which("uv"):
         found["uv"] = Launched("uv", "run", "--no-project", "--python", sys.executable, "papermill", *notebook)
+    found["launcher of two"] = LauncherAlone(sys.executable, "-m", "papermill", *notebook)
     return found
 
 
@@ -193,14 +244,19 @@ def forked(work, home):
 
 
 def started(work, home):
-    return psutil.Process(work.start(home).pid) if hasattr(work, "start") else forked(work, home)
+    return work.start(home) if hasattr(work, "start") else forked(work, home)
 
 
 def kill(process):
-    "Kills a process and all below it, the youngest first; children that leave its group are found by their parents."
+    "Kills a process and all below it; they are halted first, so that none starts another meanwhile."
+    halted = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        for each in [*process.children(recursive=True)[::-1], process]:
-            with contextlib.suppress(psutil.NoSuchProcess): each.send_signal(signal.SIGKILL)
+        while new := [each for each in [process, *process.children(recursive=True)] if each not in halted]:
+            halted += new
+            for each in new:
+                with contextlib.suppress(psutil.NoSuchProcess): each.suspend()
+    for each in halted:
+        with contextlib.suppress(psutil.NoSuchProcess): each.kill()
 
 
 def new_home(work):
@@ -213,7 +269,7 @@ def new_home(work):
 def finish(work, home):
     "Does the work to its end; returns the seconds that it took, or an error."
     begun, process = time.monotonic(), started(work, home)
-    status = process.wait(600)
+    status = process.wait(1800)
     if status: raise RuntimeError((home / "error").read_text() if (home / "error").exists() else f"status {status}")
     return time.monotonic() - begun
 
@@ -225,15 +281,18 @@ def moments(name, work, n, chance):
     os.chdir(home)
     wanted = work.result(home)
     os.chdir(here)
-    hits, wrong = 0, []
+    hits, wrong, end = 0, [], getattr(work, "kill", kill)
     with tqdm(total=n, desc=name, unit="kill") as bar:
         while hits < n:
             home, killed = new_home(work), 0
             for _ in range(min(chance.choice((1, 1, 2)), n - hits)):
                 process = started(work, home)
-                with contextlib.suppress(psutil.TimeoutExpired): process.wait(chance.uniform(0.02, 0.98) * takes)
-                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE: break
-                kill(process)
+                try: status = process.wait(chance.uniform(0.02, 0.98) * takes)
+                except psutil.TimeoutExpired: status = None
+                if status is not None:  # done before its moment came; that is no kill, and has to have gone well
+                    if status: wrong.append(f"started again, it ended with status {status}")
+                    break
+                if problem := end(process): wrong.append(problem)
                 process.wait()
                 killed += 1
             problem, again = check(work, home, wanted)
@@ -261,22 +320,39 @@ def check(work, home, wanted):
     return (f"{len(different)} results differ, such as {different[:3]}" if different else ""), seconds
 
 
+def kinds(asked):
+    "Name -> work and number of kills."
+    works = {"training": Train(), "checkpoint": Checkpoints(), "generate": Generate(), "cache": Cache()}
+    if asked.data:
+        data = some_fields(asked.data, Path(tempfile.mkdtemp(prefix="cells-")), 12)
+        works |= {"training on CRIC": Train(data), "generate on CRIC": Generate(data), "cache on CRIC": Cache(data)}
+    started = {"study": Study(), **launchers()}
+    return {name: (work, asked.moments) for name, work in works.items()} | {
+        name: (work, asked.launched) for name, work in started.items()}
+
+
+def keep(row):
+    "Puts a row into the table; kinds that were not tried this time keep theirs."
+    path = trust.FOLDER / "crashes.csv"
+    table = pd.concat([pd.read_csv(path), pd.DataFrame([row])]) if path.is_file() else pd.DataFrame([row])
+    table.drop_duplicates("work", keep="last").to_csv(path, index=False)
+    trust.write_readme()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=50, help="kills of each kind of work in a forked process")
-    parser.add_argument("--launched", type=int, default=4, help="kills of each launcher, and twice as many of a study")
+    parser.add_argument("--launched", type=int, default=4, help="kills of each launcher, and of a study")
     parser.add_argument("--only", default="", help="the names of the kinds to try, with commas between")
-    parser.add_argument("--write", action="store_true", help="keep the table in outputs/reference/trust/crashes.csv")
+    parser.add_argument("--data", help="a folder in CRIC's layout, for the kinds on real cells")
+    parser.add_argument("--write", action="store_true", help="keep the rows in outputs/reference/trust/crashes.csv")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    works = {"training": Train(), "checkpoint": Checkpoints(), "generate": Generate(), "cache": Cache()}
-    plan = {name: (work, asked.moments) for name, work in works.items()}
-    plan |= {"study": (Study(), 2 * asked.launched)}
-    plan |= {name: (work, asked.launched) for name, work in launchers().items()}
-    names = asked.only.split(",") if asked.only else list(plan)
-    table = pd.DataFrame([moments(name, *plan[name], random.Random(name)) for name in names])
+    plan = kinds(asked)
+    rows = []
+    for name in asked.only.split(",") if asked.only else plan:
+        rows.append(moments(name, *plan[name], random.Random(name)))
+        if asked.write: keep(rows[-1])
+    table = pd.DataFrame(rows)
     print(table.to_string(index=False))
-    if asked.write:
-        table.to_csv(trust.FOLDER / "crashes.csv", index=False)
-        trust.write_readme()
     sys.exit(int(table.right.sum() < table.tried.sum()))

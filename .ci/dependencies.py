@@ -1,11 +1,17 @@
 """What the project stands on: every direct dependency, its licence, and why it is there: `uv run .ci/dependencies.py`.
 
-Writes outputs/reference/trust/dependencies.csv from pyproject.toml and the installed packages' own metadata.
+Writes outputs/reference/trust/dependencies.csv from pyproject.toml and the installed packages' own metadata. With
+--vulnerabilities it looks up every installed package in the newest database of known vulnerabilities that comes as a
+package, so that no network is needed once it is there, and writes vulnerabilities.csv beside that table.
 """
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, metadata
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, distributions, metadata
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +58,47 @@ WHY = {
 }
 
 
+SCANNER = {"safety": "1.10.3", "safety-db": "2021.7.17", "setuptools": "80.10.2"}  # safety needs pkg_resources
+SCAN = """
+import json, sys
+from collections import namedtuple
+from importlib.util import find_spec
+from pathlib import Path
+from safety.safety import check
+Package = namedtuple("Package", "key version")
+folder = Path(find_spec("safety_db").origin).parent
+advisories = json.loads((folder / "insecure_full.json").read_text())
+packages = [Package(*each) for each in json.load(sys.stdin)]
+found = check(packages, "", str(folder), False, (), None)
+listed = [package.key for package in packages if package.key in advisories]
+print(json.dumps(dict(packages=len(packages), listed=len(listed), advisories=sum(len(advisories[key]) for key in listed),
+                      found=len(found), made=advisories["$meta"]["timestamp"],
+                      names=sorted({f"{each.name} {each.version}: {each.advisory}" for each in found}))))
+"""
+
+
+def look_up(packages):
+    "What safety finds for a list of (name, version) in the database of safety-db."
+    tools = [text for name, version in SCANNER.items() for text in ("--with", f"{name}=={version}")]
+    command = ["uv", "run", "--quiet", "--no-project", *tools, "python", "-c", SCAN]
+    done = subprocess.run(command, input=json.dumps(packages), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def vulnerabilities():
+    "A row for the installed packages, and one for a release known to be vulnerable, which the scan has to find."
+    installed = {re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(): each.version for each in distributions()}
+    rows = {"all that is installed": installed, "control: pillow 8.1.0 alone": {"pillow": "8.1.0"}}
+    table = []
+    for name, packages in rows.items():
+        result = look_up([[key, version] for key, version in packages.items() if key != "cellgan"])
+        made = datetime.fromtimestamp(result.pop("made"), timezone.utc).date()
+        names = [text.replace("; ", ", ") for text in result.pop("names")]  # the page has a line for each
+        table.append(dict(looked_up=name, database=str(made), **result,
+                          missed="; ".join(names) if packages is installed else ""))
+    return pd.DataFrame(table)
+
+
 def declared():
     "Package -> pinned version, and the group of pyproject.toml that names it."
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -83,5 +130,9 @@ if __name__ == "__main__":
             for group, package, version in declared()]
     table = pd.DataFrame(rows).sort_values("package")
     table.to_csv(trust.FOLDER / "dependencies.csv", index=False)
-    trust.write_readme()
     print(table.to_string(index=False))
+    if "--vulnerabilities" in sys.argv:
+        table = vulnerabilities()
+        table.to_csv(trust.FOLDER / "vulnerabilities.csv", index=False)
+        print(table.to_string(index=False))
+    trust.write_readme()

@@ -1,14 +1,21 @@
 """Give every reader damaged and hostile input, and count what it makes of it: `uv run .ci/faults.py [--write]`.
 
+With --data data/cric, a folder in CRIC's layout, its own images and table are damaged instead, in a copy of two fields.
+
 A case is right when the input is refused by an error of ours, or, for a folder of images, when the damaged part is left
-out and reported. Anything else (another exception, success, more than ten seconds) is a miss, and listed by its name.
-With --write the table is kept in outputs/reference/trust. The same seed gives the same cases.
+out and reported. Anything else (another exception, success, more than ten seconds of a processor, more than two minutes
+on the clock) is a miss, and listed by its name.
+With --write the rows are kept in outputs/reference/trust. The same seed gives the same cases.
 """
 
+import argparse
+import csv
+import io
 import json
 import math
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +26,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import trust
+from crashes import some_fields
 from PIL import Image
 
 from cellgan.core.config import config_from_json, make_config, run_folder
@@ -30,7 +38,7 @@ from cellgan.training.checkpoint import BackgroundWriter, load_checkpoint, resum
 from cellgan.training.models import make_state
 from cellgan.training.synthesis import load_synthesizer
 
-SECONDS = 10  # longest that a case may take
+SECONDS, WAITING = 10, 120  # longest that a case may take of a processor, and on the clock of a busy machine
 CHANCE = random.Random(0)
 RESULTS = defaultdict(list)  # kind -> (name of the case, "" or what went wrong)
 
@@ -45,8 +53,9 @@ def out_of_time(*_):
 
 def case(kind, name, call, may_skip=None):
     "Tries one input; `may_skip` says of a result whether it reports what was left out."
-    signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(SECONDS)
+    for number in (signal.SIGALRM, signal.SIGPROF): signal.signal(number, out_of_time)
+    signal.alarm(WAITING)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         result = call()
         problem = "" if may_skip and may_skip(result) else "accepted"
@@ -56,6 +65,7 @@ def case(kind, name, call, may_skip=None):
         problem = f"{type(error).__name__}: {str(error)[:80]}"
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     RESULTS[kind].append((name, problem))
 
 
@@ -192,6 +202,104 @@ def json_cases():
         case("config.json", f"{k}: {text[:20]}", lambda: config_from_json(text, "config.json"))
 
 
+def read_real(folder):
+    return load_patches(folder, 32, progress=False, cache=False)
+
+
+def real_image_cases(whole, home):
+    "Damage to one field of a copy; every cell of it has to be left out and reported, or the folder refused."
+    name = sorted(path.name for path in (whole / "fields").iterdir())[0]
+    content, n = (whole / "fields" / name).read_bytes(), len(read_real(whole))
+    inside = sum(source.startswith(name) for source in read_real(whole).sources)
+
+    def left_out(patches):
+        return len(patches) == n - inside and name in repr(patches.report)
+
+    def tried(kind, label, damage, may_skip=left_out):
+        folder = Path(tempfile.mkdtemp(dir=home))
+        shutil.copytree(whole, folder, dirs_exist_ok=True)
+        damage(folder / "fields" / name)
+        case(f"images of CRIC: {kind}", label, lambda: read_real(folder), may_skip)
+
+    def replaced(make):
+        return lambda path: (path.unlink(), make(path))
+
+    for length in (0, 1, 12, 30, 100, len(content) // 3, len(content) // 2, len(content) - 1000):
+        tried("cut", f"{length} bytes", lambda path: path.write_bytes(content[:length]))
+    for k in range(20):  # WebP has no checksum: a flip that leaves it readable cannot be seen, and changes a few pixels
+        changed = bytearray(content)
+        for _ in range(3): changed[CHANCE.randrange(len(changed))] ^= 1 << CHANCE.randrange(8)
+        tried("bits flipped", f"three bits, {k}", lambda path: path.write_bytes(changed),
+              lambda patches: len(patches) == n or left_out(patches))
+    for label, text in {"zeros": bytes(9999), "text": b"no image", "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n"}.items():
+        tried("something else", label, lambda path: path.write_bytes(text))
+    frames = [Image.new("RGB", (1280, 949), colour) for colour in ("white", "red")]
+    huge = Image.new("1", (13_000, 9000))
+    tried("something else", "two frames", lambda path: frames[0].save(path, save_all=True, append_images=frames[1:]))
+    tried("something else", "117 million pixels", lambda path: huge.save(path, "PNG"))
+    tried("something else", "7 pixels", lambda path: frames[0].resize((7, 7)).save(path))
+    tried("something else", "a folder", replaced(Path.mkdir))
+    tried("something else", "a pipe", replaced(os.mkfifo))
+    tried("something else", "a link to itself", replaced(lambda path: path.symlink_to(path)))
+    tried("names", "gone", Path.unlink)
+    tried("names", "another name", lambda path: path.rename(path.with_name("another.webp")))
+    tried("names", "no image's ending", lambda path: path.rename(path.with_suffix(".dat")))
+    tried("names", "two of one name", lambda path: shutil.copytree(path.parent, path.parent.with_name("more")))
+
+
+def real_table_cases(whole):
+    "Damage to classifications.csv; the row has to be left out and reported, or the folder refused."
+    file, n = whole / "classifications.csv", len(read_real(whole))
+    text = file.read_text()
+    rows = list(csv.reader(io.StringIO(text)))
+    usable = {source for source in read_real(whole).sources}
+    row = next(i for i, r in enumerate(rows) if f"{r[1]}@{r[5]},{r[6]}" in usable)
+    column = {name: i for i, name in enumerate(rows[0])}
+
+    def written(table):
+        out = io.StringIO()
+        csv.writer(out).writerows(table)
+        return out.getvalue().encode()
+
+    def with_value(name, value):
+        changed = [list(r) for r in rows]
+        changed[row][column[name]] = value
+        return written(changed)
+
+    def tried(kind, label, content, lost=1):
+        file.write_bytes(content)
+        case(f"classifications.csv of CRIC: {kind}", label, lambda: read_real(whole),
+             lambda patches: len(patches) == n - lost and "skipped" in repr(patches.report))
+
+    for value in ("x", "", "nan", "inf", "1e999", "1_0_0", "\uff11\uff12", "0x10", "-5", "99999", "1e300", "5;6", "--5"):
+        for name in ("nucleus_x", "nucleus_y"): tried("values", f"{name}={value!r}", with_value(name, value))
+    for value in ("", "../../x", "/etc", "a\x1b[2Jb", "nul", "x" * 300, "a\0b"):
+        tried("values", f"class {value[:9]!r}", with_value("bethesda_system", value))
+    for value in ("", "0"): tried("values", f"image_id {value!r}", with_value("image_id", value))
+    for value in ("../../etc/passwd", "/etc/passwd", "a\0b.webp", "x" * 5000, ""):
+        tried("values", f"field {value[:9]!r}", with_value("image_filename", value))
+    other = [list(r) for r in rows]
+    other[row][column["bethesda_system"]] = "LSIL" if rows[row][column["bethesda_system"]] != "LSIL" else "HSIL"
+    tried("rows", "a nucleus twice", written([*rows, rows[row]]), 0)
+    tried("rows", "a nucleus of two classes", written([*rows, other[row]]))
+    same_field = next(r for r in rows[row + 1:] if r[column["image_id"]] == rows[row][column["image_id"]])
+    tried("rows", "a cell_id twice", with_value("cell_id", same_field[column["cell_id"]]))
+    tried("rows", "the header again", written([*rows[:row], rows[0], *rows[row:]]), 0)
+    tried("rows", "one value more", written([*rows[:row], [*rows[row], "1"], *rows[row + 1:]]))
+    tried("rows", "an open quote", text.replace(rows[row][1], '"' + rows[row][1], 1).encode())
+    whole_rows = {"no header": written(rows[1:]), "no rows": written(rows[:1]), "empty": b"", "UTF-16": text.encode("utf-16"),
+                  "Latin-1": with_value("image_doi", "x").replace(b",x,", b",\xe9,"), "semicolons": text.replace(",", ";").encode(),
+                  "a column less": written([r[:-1] for r in rows]), "two of one name": written([[*rows[0], "cell_id"]]),
+                  "zeros": bytes(5000), "cut in its header": text[:30].encode()}
+    for label, content in whole_rows.items(): tried("the whole", label, content)
+    for label, make in {"a pipe": os.mkfifo, "a folder": os.mkdir}.items():
+        file.rename(whole / label)
+        make(file)
+        case("classifications.csv of CRIC: the whole", label, lambda: read_real(whole))
+        file.rmdir() if file.is_dir() else file.unlink()
+        (whole / label).rename(file)
+
+
 def results():
     "A row per kind of input: how many cases were tried, how many right, and the names of the others."
     rows = []
@@ -201,23 +309,37 @@ def results():
     return pd.DataFrame(rows)
 
 
+def keep(table):
+    "Writes the rows; kinds of input that were not tried this time keep theirs."
+    path = trust.FOLDER / "faults.csv"
+    rows = pd.concat([pd.read_csv(path), table]) if path.is_file() else table
+    rows.drop_duplicates("input", keep="last").to_csv(path, index=False)
+    trust.write_readme()
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="a folder in CRIC's layout, whose images and table are damaged")
+    parser.add_argument("--write", action="store_true", help="keep the rows in outputs/reference/trust/faults.csv")
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as home:
-        folders = [Path(home)/name for name in ("checkpoints", "generators", "images")]
+        folders = [Path(home)/name for name in ("checkpoints", "generators", "images", "real")]
         for folder in folders:
             folder.mkdir()
-        parameter_cases()
-        name_cases()
-        json_cases()
-        checkpoint_cases(folders[0])
-        generator_cases(folders[1])
-        image_cases(folders[2])
+        if asked.data:
+            real_image_cases(some_fields(asked.data, folders[3]/"whole", 2), folders[3])
+            real_table_cases(folders[3]/"whole")
+        else:
+            parameter_cases()
+            name_cases()
+            json_cases()
+            checkpoint_cases(folders[0])
+            generator_cases(folders[1])
+            image_cases(folders[2])
     table = results()
     print(table.to_string(index=False))
-    if "--write" in sys.argv:
-        table.to_csv(trust.FOLDER / "faults.csv", index=False)
-        trust.write_readme()
+    if asked.write: keep(table)
     return int(table.right.sum() < table.tried.sum())
 
 

@@ -10,13 +10,18 @@ import pandas as pd
 
 FOLDER = Path(__file__).resolve().parents[1] / "outputs" / "reference" / "trust"
 PARTS = {
-    "faults.csv": ("Damaged and hostile input", "`uv run .ci/faults.py --write`. A case is right when the input is "
-                   "refused by one line of ours, or, for images in a folder, left out and reported."),
-    "crashes.csv": ("Killed at random moments", "`uv run .ci/crashes.py --write`; `--moments`, `--launched` and `--only` say how much. A kill ends every process of the "
-                    "work; then it is started again in the same words. It is right when everything that it leaves is "
-                    "bit for bit what undisturbed work leaves. `seconds` is how long the undisturbed work took on the "
-                    "machine that made the table. Training, checkpoint, generate and cache are forked with their "
-                    "imports done, so that the kills fall into the work itself; the others are started as people do."),
+    "faults.csv": ("Damaged and hostile input", "`uv run .ci/faults.py --write`, and for CRIC's own images and table "
+                   "`uv run .ci/faults.py --data data/cric --write`. A case is right when the input is refused by one "
+                   "line of ours, or, for images and rows, left out and reported, each cell of it. A WebP has no "
+                   "checksum: where flipped bits leave one readable, its cells are read, and that is counted as right."),
+    "crashes.csv": ("Killed at random moments", "`uv run .ci/crashes.py --write`; `--moments`, `--launched` and "
+                    "`--only` say how much, and `--data data/cric` adds real cells, of twelve of CRIC's fields. A kill "
+                    "ends every process of the work; then it is started again in the same words. It is right when "
+                    "everything that it leaves is bit for bit what undisturbed work leaves. `seconds` is how long the "
+                    "undisturbed work took on the machine that made the table. Training, checkpoint, generate and "
+                    "cache are forked with their imports done, so that the kills fall into the work itself; the others "
+                    "are started as people do. Of *launcher of two*, training in two processes, papermill or its "
+                    "kernel alone is killed, and the rest has to end by itself within two minutes."),
     "injections.csv": ("Numbers that are not finite", "`uv run .ci/injections.py --write`. NaN or infinity is put into "
                        "one place of a training run, in one iteration. It is right when the run stops with an error of "
                        "ours at the next line of metrics at the latest, and the checkpoint that stays is from before."),
@@ -42,6 +47,16 @@ PARTS = {
                  "extrapolated."),
     "dependencies.csv": ("What it stands on", "`uv run .ci/dependencies.py`, from `pyproject.toml` and the packages' "
                          "own metadata. Versions are pinned."),
+    "vulnerabilities.csv": (
+        "Known vulnerabilities", "`uv run .ci/dependencies.py --vulnerabilities`: the tool safety 1.10.3 looks up every "
+        "installed package, of all groups, in the database of safety-db 2021.7.17, the newest that comes as a package "
+        "itself and so needs no network. `listed` is how many of the packages that database knows, `advisories` how "
+        "many it has for them, and `found` how many of these are about the version that is installed. It has to find "
+        "those of an old Pillow, which shows that it looks. What was published after the database's date is not in it, "
+        "and a package that it does not list may have been vulnerable, too: nothing found means that no flaw known by "
+        "then is in these versions, and no more. Two newer tools ask a server for each package and cannot do without: "
+        "`pip-audit` 2.10.1 passed over what it could not look up and still ended with *No known vulnerabilities "
+        "found*, `uv audit` ended with an error. With a network, `uv audit` is the one to run."),
 }
 
 

@@ -21,6 +21,7 @@ import torch
 
 from .trials import (added_per_class, release_data, run_trial, synthetic_file, trial_key,
                                          write_synthetic)
+from ..core.files import parse_json
 from ..core.machine import available_cores, device_of, visible_gpus
 from ..core.progress import ProgressBar
 
@@ -75,7 +76,7 @@ def read_result(
     path: Path,  # of a trial, from `run_trial`
 ) -> dict:
     "What a trial came to."
-    result = json.loads(path.read_bytes())
+    result = parse_json(path.read_bytes())
     return result | dict(seconds=float(result["seconds"]))
 
 # %% ../../nbs/6_augmentation/06_pool.ipynb #2b4063ec

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['STORAGE_ERRORS', 'SEAL', 'WriteError', 'flush_to_disk', 'replacing', 'storage_problem', 'remove_parts',
-           'remove_abandoned_parts', 'check_file', 'file_sha256', 'check_archive', 'read_weights_only', 'save_sealed',
-           'load_sealed', 'is_unsealed', 'content_digest', 'with_sorted_metadata', 'save_tensors', 'read_header',
-           'load_tensors', 'check_finite_tensors']
+           'remove_abandoned_parts', 'check_file', 'file_sha256', 'parse_json', 'check_archive', 'read_weights_only',
+           'save_sealed', 'load_sealed', 'is_unsealed', 'content_digest', 'with_sorted_metadata', 'save_tensors',
+           'read_header', 'load_tensors', 'save_text', 'load_text', 'check_finite_tensors']
 
 # %% ../../nbs/1_core/04_files.ipynb #9f977278
 import errno, glob, hashlib, json, os, platform, re, stat, threading, zipfile
@@ -108,6 +108,14 @@ def file_sha256(
 ) -> str:              # 64 hexadecimal digits
     "The SHA-256 of a file's bytes; raises `InputError` for what is not a regular file."
     with open(check_file(path), "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
+
+# %% ../../nbs/1_core/04_files.ipynb #ac74b127
+def parse_json(
+    text: str | bytes,  # of a file that may be damaged
+):                      # dicts, lists, text, numbers
+    "What JSON says; raises `ValueError` where it is none, and where it is nested too deep to be read."
+    try: return json.loads(text)
+    except RecursionError: raise ValueError("its brackets are nested too deep") from None
 
 # %% ../../nbs/1_core/04_files.ipynb #f9e3d208
 def check_archive(
@@ -244,6 +252,23 @@ def load_tensors(
     if digest is None and without and set(metadata) == set(without): return tensors, metadata
     reason = "its content is not what was written" if digest else "it has no digest of its content; make it again"
     raise InputError(f"{path} is damaged or of another version: {reason}")
+
+# %% ../../nbs/1_core/04_files.ipynb #5b4282df
+def save_text(
+    text: str,
+    path: str | Path,  # in a folder that exists
+):
+    "Writes a text below the digest of it; raises `WriteError` where it cannot be written."
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    with replacing(path) as part: part.write_bytes(f"{digest}\n{text}".encode())
+
+def load_text(
+    path: str | Path,  # written by `save_text`
+) -> str:              # what was written
+    "A text of ours; raises `InputError` where a byte of it is not what was written."
+    digest, _, text = check_file(path).read_bytes().partition(b"\n")
+    if hashlib.sha256(text).hexdigest().encode() == digest: return text.decode()
+    raise InputError(f"{path} is damaged: it was not loaded")
 
 # %% ../../nbs/1_core/04_files.ipynb #df75d415
 def check_finite_tensors(

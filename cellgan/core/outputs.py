@@ -9,7 +9,7 @@ __all__ = ['TERMINAL', 'OUTPUT', 'refuse', 'make_run_folder', 'papermill_notes',
 # %% ../../nbs/1_core/07_outputs.ipynb #3e8f79f8
 import ast, json, keyword, os, sys
 from pathlib import Path
-from .files import replacing
+from .files import parse_json, replacing
 
 # %% ../../nbs/1_core/07_outputs.ipynb #b663f01a
 def refuse(
@@ -35,8 +35,9 @@ def papermill_notes(
     text: str,  # a notebook as JSON
 ) -> dict:      # such as `parameters`, `start_time`, `end_time`, `exception`; empty where it is not papermill's
     "What papermill has noted in a notebook."
-    try: return json.loads(text)["metadata"]["papermill"]
+    try: notes = parse_json(text)["metadata"]["papermill"]
     except (ValueError, KeyError, TypeError): return {}
+    return notes if isinstance(notes, dict) else {}
 
 def write_report(
     text: str,   # a notebook as JSON

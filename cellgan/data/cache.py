@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..core.config import project_root
-from ..core.files import remove_abandoned_parts, replacing
+from ..core.files import parse_json, remove_abandoned_parts, replacing
 from .report import DataReport
 from .store import AT_ONCE, TENSORS, MappedImages, Patches, digest_of, fingerprint, mapped_images
 
@@ -107,7 +107,7 @@ def parse_cache(
 ) -> Patches:
     "What `write_cache` wrote; raises the library's errors, or `ValueError` where the pixels are others."
     with safe_open(file, "pt") as stored:
-        names = json.loads(stored.metadata()["patches"])
+        names = parse_json(stored.metadata()["patches"])
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}
     if "shape" in names: tensors["images"] = mapped_images(file.with_suffix(".images"), names["shape"])
     fields = {name: tensors[name] for name in TENSORS} | {name: tuple(names[name]) for name in NAMES}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READERS', 'OTHER_TABLES', 'split_reading', 'check_readable', 'find_data', 'is_there', 'check_places', 'scan_table',
            'unread_tables', 'scan_folder', 'read_groups', 'groups_in', 'with_groups', 'choose_classes', 'check_groups',
-           'check_labels', 'notes_on_names', 'scan_all', 'scan']
+           'check_labels', 'notes_on_names', 'printable', 'with_printable_names', 'scan_all', 'scan']
 
 # %% ../../nbs/2_data/08_layouts.ipynb #ad8a3cb9
 import os
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.config import InputError, project_root, run_folder
+from ..core.names import check_class_names
 from ..core.parameters import short
 from .entries import (Scan, check_no_reading, choose_reading, chosen_split, class_name, counted,
                                   order_classes, read_table, relative_path)
@@ -180,11 +181,12 @@ def check_groups(entries: list):
 
 # %% ../../nbs/2_data/08_layouts.ipynb #f8248f94
 def check_labels(root: Path, entries: list):
-    "Raises `InputError` for classes that differ in case alone, and for a folder of each image."
+    "Raises `InputError` for names that no class may have, or that differ in case alone, and for a class of each image."
     folded, labels = {}, Counter(e.label for e in entries)
     for label in sorted(labels):
         other = folded.setdefault(label.casefold(), label)
         if other != label: raise InputError(f"{root} has the classes {other} and {label}: write them alike")
+    check_class_names(sorted(labels), str(root))
     if len(labels) > 20 and max(labels.values()) == 1:
         raise InputError(f"{root} has {len(labels)} classes of one cell each, such as {sorted(labels)[0]}: "
                          "give a folder per class, or a cells.csv")
@@ -197,6 +199,21 @@ def notes_on_names(entries: list) -> list:
     twice = [source for source, stem in stems.items() if names[stem] > 1] if len(names) < len(stems) else []
     if not twice: return []
     return [f"{counted(len(twice), 'file')} with one name but for case or ending, such as {twice[0]}: each is a cell"]
+
+# %% ../../nbs/2_data/08_layouts.ipynb #34812c00
+def printable(
+    text: str,  # made of a file's name
+) -> str:       # can be written in UTF-8
+    "The text itself, or with `\\udce9` and the like for what is not UTF-8."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+def with_printable_names(found: Scan) -> Scan:
+    "The scan with names that can be written into tables; the paths of its files stay as they are."
+    skipped = {reason: list(map(printable, where)) for reason, where in found.skipped.items()}
+    names = [(printable(e.source), printable(e.group)) for e in found.entries]
+    entries = [e if new == (e.source, e.group) else replace(e, source=new[0], group=new[1])
+               for e, new in zip(found.entries, names)]
+    return replace(found, entries=entries, skipped=skipped)
 
 # %% ../../nbs/2_data/08_layouts.ipynb #040cf893
 def scan_all(root: Path, reading: str) -> Scan:
@@ -215,7 +232,7 @@ def scan(
     reading: str = "",   # from `split_reading`
 ) -> tuple:              # `Scan`, and a dict of classes left out -> number of cells
     "What the folder holds, whichever layout it has."
-    found = scan_all(root, reading)
+    found = with_printable_names(scan_all(root, reading))
     check_labels(root, found.entries)
     wanted = choose_classes(root, found, classes)
     if not wanted: raise InputError(f"{root} has no class but SCC: choose it with classes")

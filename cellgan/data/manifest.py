@@ -9,14 +9,13 @@ __all__ = ['CELL_COLUMNS', 'MISSING', 'CRIC_COLUMNS', 'LABEL_COLUMNS', 'number_i
 
 # %% ../../nbs/2_data/07_manifest.ipynb #01bc6272
 import csv
-import json
 import math
 import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from ..core.config import InputError
-from ..core.files import check_file, replacing
+from ..core.files import check_file, parse_json, replacing
 from ..core.names import BETHESDA
 from .entries import (LARGEST_TABLE, LINE, SPLIT_READINGS, SPLITS, Entry, Scan, chosen_split, class_name,
                                   files_below, is_image, plain_number, read_table, reasons, relative_path, split_of)
@@ -246,7 +245,7 @@ def metadata_rows(file: Path) -> list:
     if file.suffix == ".csv": return read_table(file, ("file_name",))
     rows = []
     for number, line in read_lines(file):
-        try: row = json.loads(line)
+        try: row = parse_json(line)
         except ValueError: row = None
         if not isinstance(row, dict) or "file_name" not in row:
             raise InputError(f"{file}, line {number}: it should be an object with file_name, such as "
@@ -262,7 +261,7 @@ def label_column(file: Path, rows: list, reading: str) -> str:
     if reading in columns: return reading
     known = [c for c in columns if c.casefold() in LABEL_COLUMNS]
     if len(known) == 1 and not reading: return known[0]
-    options = ", ".join(f"data={file.parent.name}#{c}" for c in known or columns) or "a column label"
+    options = ", ".join(f"data={file.parent}#{c}" for c in known or columns) or "a column label"
     raise InputError(f"{file} does not say which column is the class: give {options}")
 
 # %% ../../nbs/2_data/07_manifest.ipynb #adf77844

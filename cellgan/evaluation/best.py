@@ -8,11 +8,12 @@ __all__ = ['PER_CLASS', 'RISE', 'LASTING', 'SHARE', 'FIRST_SECONDS', 'distance_o
 
 # %% ../../nbs/5_evaluation/14_best.ipynb #1c7bf992
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from ..core.config import Config, InputError, run_folder
-from ..core.files import replacing
+from ..core.files import parse_json, replacing
 from ..data.store import common_scale
 from ..training.checkpoint import save_generator
 from ..training.models import model_of
@@ -39,11 +40,12 @@ def read_measured(
     folder: Path,    # a run folder
     iteration: int,  # what came later belongs to steps that are trained again
 ) -> list:           # of dicts: iteration, FD-cell
-    "The distances that a run has measured so far."
+    "The distances that a run has measured so far; raises `InputError` where the file is damaged."
     file = folder/"best.jsonl"
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    lines = [json.loads(line) for line in text.splitlines()]
-    return [line for line in lines if line["iteration"] < iteration]
+    try:
+        lines = [parse_json(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
+        return [line for line in lines if line["iteration"] < iteration and math.isfinite(line["FD-cell"])]
+    except (ValueError, LookupError, TypeError): raise InputError(f"{file} is damaged: remove it") from None
 
 def write_measured(
     folder: Path,    # a run folder
@@ -81,10 +83,11 @@ class BestKept:
         "Measures, and gives `report` an iteration and a text where the generator has become worse."
         if self.off or not self.config.folds and self.config.data != "phantom": return
         folder = run_folder(self.config.run)
-        measured = read_measured(folder, state.iteration)
-        spent = sum(line["seconds"] for line in measured) if self.ruler else FIRST_SECONDS
-        if spent > SHARE * state.seconds: return
-        try: measured.append(measure_state(self, state, measured))
+        try:
+            measured = read_measured(folder, state.iteration)
+            spent = sum(line["seconds"] for line in measured) if self.ruler else FIRST_SECONDS
+            if spent > SHARE * state.seconds: return
+            measured.append(measure_state(self, state, measured))
         except (ModuleNotFoundError, InputError) as error:  # training goes on without
             self.off = True
             return report(state.iteration, f"nothing is measured during training: {error}")

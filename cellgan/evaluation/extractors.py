@@ -15,8 +15,6 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
@@ -26,7 +24,7 @@ from torch_fidelity.utils import create_feature_extractor
 from torchvision.models import VisionTransformer
 
 from ..core.config import InputError
-from ..core.files import file_sha256, read_weights_only, replacing
+from ..core.files import file_sha256, load_tensors, read_weights_only, save_tensors
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
 from ..data.cache import cache_folder
@@ -221,9 +219,8 @@ def read_features(
     path: Path,  # in the cache
 ) -> tuple | None:
     "Features and logits from the cache; None where the file is missing or damaged."
-    if not path.is_file(): return None
-    try: stored = load_file(path)
-    except SafetensorError: return None
+    try: stored, _ = load_tensors(path)
+    except InputError: return None
     return (stored["features"], stored["logits"]) if {"features", "logits"} <= set(stored) else None
 
 # %% ../../nbs/5_evaluation/05_extractors.ipynb #7bf18873
@@ -242,5 +239,5 @@ def cached_features(
     if stored: return stored
     features, logits = extract(network, patches.images, progress=progress)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part: save_file(dict(features=features.contiguous(), logits=logits.clone()), part)
+    save_tensors(dict(features=features, logits=logits.clone()), path)
     return features, logits

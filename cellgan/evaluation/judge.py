@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
 from ..core.config import InputError
-from ..core.files import replacing
+from ..core.files import load_tensors, parse_json, save_tensors
 from ..core.versions import result_key, source_version
 from ..data.cache import cache_folder
 from ..data.folds import linked_groups
@@ -86,21 +84,20 @@ def save_classifier(
     classifier: CellClassifier,
     path: Path,  # a safetensors file, which appears whole or not at all
 ):
-    "Writes weights and classes."
+    "Writes weights and classes, with a digest of both."
     path.parent.mkdir(parents=True, exist_ok=True)
     about = dict(classes=json.dumps(classifier.classes), width=str(classifier.head.in_features // 4))
-    tensors = {k: v.cpu().contiguous() for k, v in classifier.state_dict().items()}
-    with replacing(path) as part: save_file(tensors, part, metadata=about)
+    save_tensors(classifier.state_dict(), path, about)
 
 def load_classifier(
     path: str | Path,  # from `save_classifier`
 ) -> CellClassifier:   # in evaluation mode, on the CPU
-    "The classifier in a file; raises `InputError` where the file holds none."
+    "The classifier in a file; raises `InputError` where the file holds none, or not what was written."
+    tensors, about = load_tensors(path)
     try:
-        with safe_open(path, "pt") as file: about = file.metadata() or {}
-        classifier = CellClassifier(tuple(json.loads(about["classes"])), int(about["width"]))
-        classifier.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        classifier = CellClassifier(tuple(parse_json(about["classes"])), int(about["width"]))
+        classifier.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = type(error).__name__
         raise InputError(f"{path} is not a cell classifier of this project, or is damaged ({reason})") from None
     return classifier.eval()
@@ -110,10 +107,13 @@ def trained_once(
     train,    # without arguments; returns a classifier
     **parts,  # everything that the classifier depends on, beside the code
 ) -> tuple:   # its file, and the classifier on the CPU
-    "A classifier from the cache; trained and put there where it is missing."
+    "A classifier from the cache; trained and put there where it is missing or damaged."
     key = result_key(**parts, code=source_version("cellgan.evaluation.classifier"))
     path = cache_folder()/f"cell-{key}.safetensors"
-    if not path.is_file(): save_classifier(train(), path)
+    try: return path, load_classifier(path)
+    except InputError as error:
+        if path.exists(): warnings.warn(f"a judge is trained again: {error}")
+    save_classifier(train(), path)
     return path, load_classifier(path)
 
 # %% ../../nbs/5_evaluation/04_judge.ipynb #c155f141

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MANIFEST', 'SCALE', 'OUR_NAME', 'read_manifest', 'our_files', 'check_replaceable', 'parse_counts', 'one_thread_each',
-           'blocks_of', 'write_block', 'kept_images', 'copy_block', 'manifest_rows', 'is_complete', 'replace_folder',
-           'prepare_part', 'is_written', 'ends_whole', 'write_manifest', 'fill_folder', 'write_images', 'read_images']
+           'blocks_of', 'write_block', 'kept_images', 'copy_block', 'manifest_rows', 'is_complete', 'remove_ours',
+           'replace_folder', 'finish_replacing', 'prepare_part', 'is_written', 'ends_whole', 'write_manifest',
+           'fill_folder', 'write_images', 'read_images']
 
 # %% ../../nbs/4_training/23_images.ipynb #1a9e0004
 import csv
@@ -29,11 +30,11 @@ from ..core.names import attribute_names
 from ..core.parameters import check_value
 from ..core.progress import ProgressBar
 from ..data.reading import open_image
-from .synthesis import BLOCK, Synthesizer, wanted_in_block
+from .synthesis import BLOCK, Synthesizer, requested_in_block
 
 # %% ../../nbs/4_training/23_images.ipynb #4719a30b
 MANIFEST = ("file", "class", "seed", "model", "checkpoint sha256")  # what an image is made from
-SCALE = "um_per_px"  # its micrometres per pixel, where known; after it the attributes that it was asked for
+SCALE = "um_per_px"  # its micrometres per pixel, where known; after it the requested attributes
 
 OUR_NAME = re.compile(r"([^/]+)/\1_\d{5,}\.png")
 
@@ -59,11 +60,11 @@ def our_files(
 def check_replaceable(
     out: Path,  # a folder that is about to be written
 ):
-    "Raises `InputError` unless `out` is absent, empty, or holds only what its own manifest lists."
+    "Raises `InputError` unless `out` is absent, empty, or holds only what its own manifest lists, and no link."
     if not os.path.exists(out): return
     if not out.is_dir(): raise InputError(f"out is {out}, which is a file: name a folder")
-    found = {str(f.relative_to(out)) for f in out.rglob("*") if not f.is_dir()}
-    if strange := found - our_files(out):
+    ours, found = our_files(out), [f for f in out.rglob("*") if f.is_symlink() or not f.is_dir()]
+    if strange := {name for f in found if (name := str(f.relative_to(out))) not in ours or f.is_symlink()}:
         raise InputError(f"out is {out}, which holds {len(strange)} files that are no synthetic images of ours, "
                          f"such as {min(strange)}: name another folder")
 
@@ -127,9 +128,9 @@ def kept_images(
     out: Path,   # a folder, or none
     rows: list,  # from `manifest_rows`, of the new set
 ) -> set:        # names of files
-    "Images of the new set that the folder holds already, and that are not empty."
+    "Images of the new set that the folder holds already, whole."
     names = {row[0] for row in set(read_manifest(out)) & set(rows)}
-    return {name for name in names if (out/name).is_file() and (out/name).stat().st_size}
+    return {name for name in names if ends_whole(out/name)}
 
 def copy_block(
     out: Path,   # folder to copy from
@@ -147,38 +148,45 @@ def manifest_rows(
     synthesizer: Synthesizer,  # that makes the images
     seed: int,                 # of the whole set
     jobs: list,                # from `blocks_of`
-) -> list:                     # tuples of text, in the order of `MANIFEST`, and then the attributes asked for
+) -> list:                     # tuples of text, in the order of `MANIFEST`, and then the requested attributes
     "One row per image: what it is, and what it is made from."
     made_from, rows = (str(seed), synthesizer.config.model, synthesizer.sha256), []
     for label, number, names in jobs:
         name_of_class, labels = synthesizer.classes[label], torch.full((len(names),), label)
-        wanted = wanted_in_block(synthesizer, labels, (seed, name_of_class), number).tolist()
+        requested = requested_in_block(synthesizer, labels, (seed, name_of_class), number).tolist()
         rows += [(name, name_of_class, *made_from, *(f"{value:.5g}" for value in values))
-                 for name, values in zip(names, wanted)]
+                 for name, values in zip(names, requested)]
     return rows
 
 def is_complete(
     out: Path,   # a folder
     rows: list,  # from `manifest_rows`
 ) -> bool:
-    "Whether a folder holds this set already, and no image of it is empty."
+    "Whether a folder holds this set already, and every image of it is whole."
     return read_manifest(out) == rows and kept_images(out, rows) == {row[0] for row in rows}
 
 # %% ../../nbs/4_training/23_images.ipynb #541b1140
-def replace_folder(
-    part: Path,  # the new one
-    out: Path,   # where it belongs
-):
-    "Moves a folder to its place; of the old one, what is not ours is kept."
-    old, ours = out.with_name(f".{out.name}.replaced"), our_files(out)
+def remove_ours(old: Path):
+    "Removes images of ours from a folder, then their manifest, and the folders that are empty without them."
+    for name in sorted(our_files(old), key="manifest.csv".__eq__): (old/name).unlink(missing_ok=True)
+    folders = [path for path in old.rglob("*") if path.is_dir() and not path.is_symlink()]
+    for folder in [*sorted(folders, reverse=True), old]:
+        if folder.is_dir() and not any(folder.iterdir()): folder.rmdir()
+
+def replace_folder(part: Path, out: Path):
+    "Moves a folder to its place, `out`; of the old one, what is not ours is kept."
+    old = out.with_name(f".{out.name}.replaced")
+    while old.exists(): old = old.with_name(f"{old.name}-before")  # with somebody's files
     if out.exists(): os.replace(out, old)
     os.replace(part, out)
     flush_to_disk(out.parent)
-    if not old.exists(): return
-    for name in ours: (old/name).unlink(missing_ok=True)
-    for folder in sorted((path for path in old.rglob("*") if path.is_dir()), reverse=True):
-        if not any(folder.iterdir()): folder.rmdir()
-    if not any(old.iterdir()): old.rmdir()
+    remove_ours(old)
+
+def finish_replacing(out: Path):
+    "Ends what a killed process has begun: the old set gets its place back, or goes if the new one has it."
+    old = out.with_name(f".{out.name}.replaced")
+    if out.exists(): remove_ours(old)
+    elif our_files(old): os.replace(old, out)
 
 # %% ../../nbs/4_training/23_images.ipynb #bce2e610
 def prepare_part(
@@ -254,19 +262,19 @@ def write_images(
     synthesizer: Synthesizer,  # makes the images
     out: str | Path,           # the folder to write
     per_class: int,            # images of each class, unless `counts` says how many
-    seed: int = 0,             # the same seed gives the same files
-    progress: bool = True,     # show a progress bar
+    seed: int = 0, progress: bool = True,  # the same seed gives the same files; show a progress bar
     overwrite: bool = False,   # replace another set of ours; one that only grows needs no leave
     counts: str | None = None,  # such as "HSIL=500, ASC-H=200"
 ) -> Path:                     # the manifest
     "Writes `<out>/<class>/<class>_<number>.png` and `manifest.csv`; raises `InputError`, and then changes nothing."
-    out = Path(out)
+    out = Path(os.path.realpath(out)) if os.path.islink(out) else Path(out)
     check_value("per_class", per_class, int)
     check_replaceable(out)  # again below, where nobody else can write; here before a lock is left beside it
     jobs = blocks_of(synthesizer.classes, parse_counts(counts, per_class, synthesizer.classes))
     rows = manifest_rows(synthesizer, seed, jobs)
     try:
         with lock_folder(out):
+            finish_replacing(out)
             check_replaceable(out)
             if is_complete(out, rows): return out/"manifest.csv"
             if not (overwrite or set(read_manifest(out)) <= set(rows)):

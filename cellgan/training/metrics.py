@@ -19,7 +19,7 @@ from accelerate import Accelerator
 
 from ..core.config import Config, InputError
 from ..core.extras import not_installed
-from ..core.files import replacing
+from ..core.files import parse_json, replacing
 from .state import TrainingState
 
 # %% ../../nbs/4_training/11_metrics.ipynb #a1fe4632
@@ -92,7 +92,7 @@ def iteration_of(
     number: int,  # of the line, for the message
 ) -> int:
     "The iteration after which a line was written; raises `InputError` for what is not a line of metrics."
-    try: iteration = json.loads(line)["iteration"]
+    try: iteration = parse_json(line)["iteration"]
     except (ValueError, LookupError, TypeError): iteration = None
     if type(iteration) is int: return iteration
     raise InputError(f"{path}, line {number} is not a line of metrics: the file is damaged. "
@@ -120,8 +120,9 @@ def read_metrics(
     if not lines: raise InputError(f"{path} has no metrics: the run has not logged anything yet")
     rows = []
     for number, line in enumerate(lines, 1):
-        try: rows.append(json.loads(line))
+        try: rows.append(parse_json(line))
         except ValueError: raise InputError(f"{path}, line {number} is not JSON: was the run stopped there?") from None
+        iteration_of(line, path, number)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/4_training/11_metrics.ipynb #43ccc4b8
