@@ -53,9 +53,8 @@ def training_operations(
     config: Config,      # its settings
     n_classes: int = 5,  # number of classes
 ) -> float:              # floating-point operations
-    "What training takes for each real image, forward and backward, of all networks."
-    passes = COUNTED // 2 if 0 < config.micro_batch < config.batch_size else 0  # some passes are made again for each
-    small, total = replace(config, device="cpu", compile=False, batch_size=COUNTED, micro_batch=passes,
+    "What training takes for each real image, forward and backward, of all networks, without micro-batches."
+    small, total = replace(config, device="cpu", compile=False, batch_size=COUNTED, micro_batch=0,
                            iterations=1000, seconds=0.0, teraflop=0.0), 0.0
     for iteration, share in kinds_of_iteration(small).items():
         with FakeTensorMode():

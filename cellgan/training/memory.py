@@ -112,7 +112,8 @@ def peak_memory(
     n_classes: int = 5,  # number of classes
 ) -> tuple:              # bytes at the peak, bytes between steps
     "The memory of training, counted on fake tensors; of latent diffusion in its first, larger stage."
-    counted = replace(config, device="cpu", compile=False, attribute_measured=0)  # what has no numbers is not measured
+    counted = replace(config, device="cpu", compile=False, attribute_measured=0,  # what has no numbers is not measured
+                      adversarial_start=0.0)  # the discriminator of latent diffusion takes part
     with FakeTensorMode(): return count_memory(counted, n_classes)
 
 # %% ../../nbs/4_training/10_memory.ipynb #abee07c6
