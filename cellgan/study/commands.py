@@ -39,7 +39,7 @@ def generate(run, generator, out, per_class, counts, attributes, seed, overwrite
     from cellgan.training.images import write_images
     from cellgan.training.synthesis import generator_of, load_synthesizer
     path, folder = generator_of(run, generator)
-    synthesizer = load_synthesizer(path, device_of(device), compile).asked(attributes)
+    synthesizer = load_synthesizer(path, device_of(device), compile).conditioned_on(attributes)
     folder = out or folder/"synthetic"
     return str(write_images(synthesizer, folder, per_class, seed, overwrite=overwrite, counts=counts))
 
