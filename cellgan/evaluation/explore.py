@@ -147,7 +147,8 @@ def keep_view(
     name = f"cell_{len(rows):04d}.png"
     made = dict(zip(MANIFEST, (name, view.label, view.cell, synthesizer.config.model, synthesizer.sha256)))
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy()).save(folder/name)
+    picture = Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy())
+    with replacing(folder/name) as part: picture.save(part, "PNG")
     with replacing(folder/"manifest.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
