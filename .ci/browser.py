@@ -1,5 +1,6 @@
 """The notebooks in a browser: `uv run --group docs .ci/browser.py [FOLDER]` starts JupyterLab in a clone of HEAD, opens
-`train` (short), `evaluate` and `explore` in Chromium, runs all cells of each, and moves the sliders of `explore`.
+`train` (short), `evaluate` and `explore` in Chromium, runs all cells of each, and moves the sliders of `explore`, there
+and then as an app under Voila.
 
 An error, a red box of standard error, a cell that did not end, or a slider that leaves the picture as it was is a
 failure. Screenshots go to FOLDER, by default `outputs/browser/`, which git ignores. Needs Debian's packages `chromium`
@@ -33,7 +34,7 @@ LONGEST = 400  # seconds for one notebook
 def missing():
     "What is not installed; empty where all is there."
     programs = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
-    return programs + [name for name in ("selenium", "jupyterlab") if importlib.util.find_spec(name) is None]
+    return programs + [name for name in ("selenium", "jupyterlab", "voila") if importlib.util.find_spec(name) is None]
 
 
 def clone_with_short_notebooks(home):
@@ -56,17 +57,34 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def start_server(project, port, *command):
+    "A program of Jupyter in the clone, from its module and arguments."
+    environment = os.environ | dict(PYTHONPATH=str(project), JUPYTER_CONFIG_DIR=str(project.parent / "settings"))
+    command = [sys.executable, "-m", *command, "--no-browser", f"--port={port}"]
+    return subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def start_lab(project):
     "JupyterLab in the clone: (process, address)."
     port = free_port()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
-               "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url=None",
-               "--expose-app-in-browser"]
-    environment = os.environ | dict(PYTHONPATH=str(project), JUPYTER_CONFIG_DIR=str(project.parent / "settings"))
-    process = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start_server(project, port, "jupyterlab", "--allow-root", "--ip=127.0.0.1", "--IdentityProvider.token=",
+                           "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url=None", "--expose-app-in-browser")
     address = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(f"{address}/api"), 60, "JupyterLab does not answer")
     return process, address
+
+
+def as_an_app(project, browser, folder):
+    "What is wrong with `explore` under Voila."
+    port = free_port()
+    process = start_server(project, port, "voila", "nbs/explore.ipynb")
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/voila/static/extension.js"), 60, "Voila does not answer")
+        browser.get(f"http://127.0.0.1:{port}")  # which runs the notebook
+        return move_sliders(browser, folder, "app")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def answers(address):
@@ -147,14 +165,13 @@ def picture(browser):
     return found[0].get_attribute("src") if found else ""
 
 
-def move_sliders(browser, folder):
-    "What is wrong with the sliders of `explore`: each must change the first picture."
+def move_sliders(browser, folder, where):
+    "What is wrong with the sliders of `explore`, in the notebook or in the app: each must change the first picture."
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
     problems = []
-    browser.execute_script("const w = jupyterapp.shell.currentWidget.content; w.scrollToItem(8)")
-    wait_until(lambda: picture(browser), 30, "explore shows no picture")
+    wait_until(lambda: picture(browser), LONGEST, f"explore shows no picture in the {where}")
     for name in ("truncation", "walk", "morph"):
         slider = browser.find_element(By.XPATH, f"//div[contains(@class,'widget-slider')][label[text()='{name}']]//div[contains(@class,'noUi-handle')]")
         before = picture(browser)
@@ -162,8 +179,8 @@ def move_sliders(browser, folder):
         try:
             wait_until(lambda: picture(browser) not in ("", before), 20, "")
         except AssertionError:
-            problems.append(f"explore: the slider {name} does not change the picture")
-        browser.save_screenshot(str(folder / f"explore-{name}.png"))
+            problems.append(f"explore: the slider {name} does not change the picture in the {where}")
+        browser.save_screenshot(str(folder / f"explore-{where}-{name}.png"))
     return problems
 
 
@@ -174,7 +191,8 @@ def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     problems = []
     with tempfile.TemporaryDirectory() as home:
-        process, address = start_lab(clone_with_short_notebooks(Path(home).resolve()))
+        project = clone_with_short_notebooks(Path(home).resolve())
+        process, address = start_lab(project)
         browser = open_browser()
         try:
             for name in SHORT:
@@ -182,7 +200,9 @@ def main(folder):
                 problems += run_all(browser, address, name)
                 print(f"{name}: all cells run in {time.monotonic() - began:.0f} s", flush=True)
                 screenshots(browser, folder, name)
-            problems += move_sliders(browser, folder)
+            browser.execute_script("jupyterapp.shell.currentWidget.content.scrollToItem(8)")
+            problems += move_sliders(browser, folder, "notebook")
+            problems += as_an_app(project, browser, folder)
         finally:
             browser.save_screenshot(str(folder / "last.png"))
             browser.quit()

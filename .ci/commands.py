@@ -1,5 +1,6 @@
 """Every command of the front page, the site and the notebooks: `.ci/commands.py` checks that each could be typed,
-`.ci/commands.py --run` types them, shortened, and writes what became of each to outputs/reference/commands/table.csv.
+`.ci/commands.py --run [PAGE ...]` types those of all pages, or of some, shortened, and writes what became of each and
+how long it took to outputs/reference/commands/table.csv, where the other pages' rows stay.
 
 A command is a line of a fenced block or a piece of code in a sentence. What is a part of a command (`-p sgc False`) is
 completed to a run of the notebook that it is for. Checked are programs, files, notebooks, and every parameter's name,
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -52,6 +54,7 @@ SHORTENED = {
     "bench": dict(image_size=64, width=1, batch_size=2, steps=1, compiled=False, scaling=False),
     **dict.fromkeys(("ablation", "compare", "augmentation"), dict(dry_run=True)),
 }
+LONGEST = 900  # seconds of one command
 ALWAYS = dict(iterations=4, image_size=32, compile=False)  # also where the page sets it
 CHECKED_ALONE = {  # beginning -> why it is not typed
     "conda": "sets up an environment", "pip ": "sets up an environment", "uv pip": "sets up an environment",
@@ -283,7 +286,10 @@ def type_command(words, clone):
               "papermill": [sys.executable, "-m", "papermill"],
               "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
     command = [*starts.get(words[0], words[:1]), *words[1:]]
-    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=900)
+    try:
+        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return f"was not finished after {LONGEST} s"
     return "" if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[-1][:200]
 
 
@@ -296,8 +302,8 @@ def put_run(words, clone, trained):
         if not (folder / "generator.safetensors").exists(): shutil.copytree(trained, folder, dirs_exist_ok=True)
 
 
-def type_all():
-    "Types every command of every page that can be typed, each short form once; returns a row each."
+def type_commands(chosen):
+    "Types every command of the chosen pages that can be typed, each short form once; yields a row each."
     home = Path(tempfile.mkdtemp(prefix="commands-"))
     clone = home / "project"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
@@ -305,11 +311,11 @@ def type_all():
     train = ["papermill", "nbs/train.ipynb", "outputs/trained/train.ipynb", "-p", "run", "trained"]
     problem = type_command(shortened(train, home)[0], clone)
     assert not problem, problem
-    rows, seen = [], {}
-    for page in pages():
+    seen = {}  # what was typed -> (what became of it, seconds)
+    for page in chosen:
         for command in commands_in(prose(page)):
             words = words_of(completed(command, page))
-            row = dict(page=page.relative_to(ROOT).as_posix(), command=command, added="")
+            row = dict(page=page.relative_to(ROOT).as_posix(), command=command, added="", seconds="")
             row["result"] = why_not_typed(command, words)
             if not row["result"]:
                 words, row["added"] = shortened(words, home)
@@ -317,15 +323,27 @@ def type_all():
                 if key not in seen:
                     for old in ("part", "kept"): shutil.rmtree(clone / "outputs" / old, ignore_errors=True)
                     put_run(words, clone, clone / "outputs" / "trained")
+                    start = time.monotonic()
                     problem = type_command(words, clone)
-                    expected = WRONG.get(command)
-                    seen[key] = "typed" if expected is None and not problem else \
-                        "refused, as the page says" if expected and expected in problem else problem or "accepted"
-                row["result"] = seen[key]
-            rows.append(row)
-            print(f"{row['page']}: {command}: {row['result']}", flush=True)
+                    seen[key] = verdict(command, problem), round(time.monotonic() - start)
+                row["result"], row["seconds"] = seen[key]
+            yield row
+            print(f"{row['page']}: {command}: {row['result']} {row['seconds']}", flush=True)
     shutil.rmtree(home, ignore_errors=True)
-    return rows
+
+
+def verdict(command, problem):
+    "What became of a command that was typed."
+    if expected := WRONG.get(command):
+        return "refused, as the page says" if expected in problem else problem or "accepted"
+    return problem or "typed"
+
+
+def write_table(file, rows):
+    with open(file, "w", newline="", encoding="utf-8") as out:
+        table = csv.DictWriter(out, ("page", "command", "added", "result", "seconds"), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
 
 
 def main():
@@ -333,13 +351,16 @@ def main():
         problems = every_command_could_be_typed()
         print(problems or "every command could be typed")
         return int(bool(problems))
-    rows = type_all()
-    folder = ROOT / "outputs" / "reference" / "commands"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    names = sys.argv[sys.argv.index("--run") + 1:]
+    unknown = set(names) - {page.relative_to(ROOT).as_posix() for page in pages()}
+    assert not unknown, f"no such page: {', '.join(sorted(unknown))}"
+    file = ROOT / "outputs" / "reference" / "commands" / "table.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = list(csv.DictReader(file.open(encoding="utf-8"))) if names and file.exists() else []
+    rows = [row for row in rows if row["page"] not in names]
+    for row in type_commands([page for page in pages() if not names or page.relative_to(ROOT).as_posix() in names]):
+        rows.append(row)
+        write_table(file, rows)
     return 0
 
 

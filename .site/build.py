@@ -65,12 +65,13 @@ def scores(study):
 
 
 def copy_guides(source):
-    "The guides, with each `<!-- scores STUDY -->` filled from that study's kept table."
+    """The guides, with each `<!-- scores STUDY -->` filled from that study's kept table. On the site they lie one
+    folder nearer to the project's other pages."""
     (source / "guide").mkdir()
     for name in GUIDES:
         page = (SITE / "guide" / f"{name}.md").read_text()
         filled = re.sub(r"<!-- scores (\S+) -->", lambda match: scores(match[1]), page)
-        (source / "guide" / f"{name}.md").write_text(filled)
+        (source / "guide" / f"{name}.md").write_text(filled.replace("](../../", "](../"))
 
 
 def copy_page(path, source):
@@ -143,7 +144,8 @@ def lay_out(source):
         pages += side(chapter, named(path for path in notebooks if path.parent == folder))
     pages += side("Modules", [f"api/{chapter}" for chapter in CHAPTERS])
     pages += side("The project", named(documents))
-    (source / "index.md").write_text(followed((ROOT / "README.md").read_text(), ROOT) + pages)
+    front = (ROOT / "README.md").read_text().replace("](.site/guide/", "](guide/")
+    (source / "index.md").write_text(followed(front, ROOT) + pages)
 
 
 def build(

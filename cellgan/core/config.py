@@ -61,7 +61,7 @@ class NetworkSettings:
     minibatch_std: int = 0                  # images in a row whose spread the discriminator gets as a feature; 0: none
     start_from: str = ""                    # weights to fine-tune: a generator's file, a checkpoint or a run's folder
     freeze_discriminator: int = 0           # first layers of the discriminator that fine-tuning leaves as they are
-    attributes: str = ""                    # numbers of each cell that the networks are told, with commas; "": none
+    attributes: str = ""                    # attributes of each cell that condition the networks, with commas; "": none
 
 # %% ../../nbs/1_core/03_config.ipynb #292d33d5
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def check_model(config: Config):
     if config.compile and config.model != "cellgan":
         raise InputError(f"compile is True, and model is {config.model!r}: only cellgan can be compiled")
     if attribute_names(config.attributes) and config.model != "cellgan":
-        raise InputError(f"attributes is set, and model is {config.model!r}: only cellgan can be told attributes")
+        raise InputError(f"attributes is set, and model is {config.model!r}: only cellgan takes attributes")
     if config.attribute_measured and not attribute_names(config.attributes):
         raise InputError("attribute_measured is set, and attributes is not: say which, or leave it out")
     if config.model == "biggan" and config.image_size > 256:

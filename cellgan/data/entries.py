@@ -150,7 +150,7 @@ def choose_reading(
 ) -> str:
     "The reading; raises `InputError` with all readings where none of them was chosen."
     if reading in readings: return reading
-    options = ", or ".join(f"data={root.name}#{name} for {meaning}" for name, meaning in readings.items())
+    options = ", or ".join(f"data={root}#{name} for {meaning}" for name, meaning in readings.items())
     raise InputError(f"{root} {found}: give {options}")
 
 def check_no_reading(root: Path, reading: str):

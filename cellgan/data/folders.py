@@ -268,7 +268,7 @@ def scan_outlined(root: Path, folder: Path, files: list) -> Scan:
         elif not own: skipped["it is a field without outlines of nuclei"].append(field)
         else: entries += [outlined_entry(file, field, outline, sipakmed_class(folder)) for outline in own]
     if not entries: raise InputError(f"{folder} has no outlines such as 001_nuc01.dat beside its fields: "
-                                     f"give data={root.name}#cropped, or the outlines")
+                                     f"give data={root}#cropped, or the outlines")
     return Scan("SIPaKMeD, fields", entries, dict(skipped), [])
 
 # %% ../../nbs/2_data/06_folders.ipynb #cf8ac794

@@ -261,7 +261,7 @@ def label_column(file: Path, rows: list, reading: str) -> str:
     if reading in columns: return reading
     known = [c for c in columns if c.casefold() in LABEL_COLUMNS]
     if len(known) == 1 and not reading: return known[0]
-    options = ", ".join(f"data={file.parent.name}#{c}" for c in known or columns) or "a column label"
+    options = ", ".join(f"data={file.parent}#{c}" for c in known or columns) or "a column label"
     raise InputError(f"{file} does not say which column is the class: give {options}")
 
 # %% ../../nbs/2_data/07_manifest.ipynb #adf77844

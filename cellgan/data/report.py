@@ -27,6 +27,7 @@ class DataReport:
     duplicates: dict   # kind -> list of sets of identical patches
     notes: list        # anything else worth knowing
     scale: str = ""    # micrometres per pixel of the patches, "not known", or "" where nothing is said
+    image_size: int = 0  # pixels a side of the patches; 0: not said
 
     def __repr__(self): return "\n".join([headline(self), class_table(self).to_string(), *findings(self)])
 
@@ -60,7 +61,11 @@ def findings(report: DataReport):  # yields text
     "Everything but the counts per class, a sentence each."
     if files := describe_files(report): yield files
     if report.scale: yield f"micrometres per pixel of the patches: {report.scale}"
-    if n := report.enlarged: yield f"{counted(n, 'patch', 'patches')} enlarged: cut from fewer pixels than image_size"
+    if n := report.enlarged:
+        size = f" of {report.image_size}" if report.image_size else ""
+        yield f"{counted(n, 'patch', 'patches')} enlarged: cut from fewer pixels than the image_size{size}"
+    if report.groups == report.patches:
+        yield "each image is a group of its own: if several are of one slide or patient, say so in groups.csv"
     for name, n in report.left_out.items():
         yield f"left out: {counted(n, 'cell')} of class {name}"
     for reason, where in report.skipped.items():

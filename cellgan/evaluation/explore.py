@@ -19,7 +19,7 @@ from ..data.batches import keyed_generator, to_uint8
 from ..data.layouts import find_data
 from ..data.patches import patches_of, settings_for
 from .memorisation import pixel_code
-from ..training.control import draw_attributes, parse_wanted
+from ..training.control import draw_attributes, parse_requests
 from ..training.images import MANIFEST
 from ..training.synthesis import Synthesizer, load_synthesizer
 
@@ -87,7 +87,7 @@ def draw_view(
     label, toward = (synthesizer.classes.index(name) for name in (view.label, view.toward or view.label))
     device, labels = next(network.parameters()).device, torch.tensor([label])
     inputs = [latent_of(view, network.latent_dim), labels]
-    if wanted := parse_wanted(view.attributes, synthesizer.config):
+    if wanted := parse_requests(view.attributes, synthesizer.config):
         inputs.append(draw_attributes(network.scale, labels, keyed_generator(view.cell, "explore attributes"), wanted))
     with morphed(network, label, toward, view.morph): images = network(*(x.to(device) for x in inputs))
     return to_uint8(images)[0]
@@ -147,7 +147,8 @@ def keep_view(
     name = f"cell_{len(rows):04d}.png"
     made = dict(zip(MANIFEST, (name, view.label, view.cell, synthesizer.config.model, synthesizer.sha256)))
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy()).save(folder/name)
+    picture = Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy())
+    with replacing(folder/name) as part: picture.save(part, "PNG")
     with replacing(folder/"manifest.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

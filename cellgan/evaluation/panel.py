@@ -45,7 +45,7 @@ def row_html(
 # %% ../../nbs/5_evaluation/21_panel.ipynb #ea78ecff
 def make_controls(
     classes,     # class names
-    names=(),    # of attributes that the generator was told
+    names=(),    # of the generator's attributes
 ) -> dict:       # field of `View`, or name of an attribute -> widget
     "A slider or a list for each setting of a view; of an attribute its quantile in the class."
     import ipywidgets as widgets  # imported here: only this panel needs it
@@ -86,8 +86,8 @@ class Panel:
     def view(self) -> View:
         "What the controls describe."
         values = {name: control.value for name, control in self.controls.items()}
-        asked = ", ".join(f"{name}=q{values.pop(name):.2f}" for name in self.attributes)
-        return View(**values, attributes=asked)
+        requested = ", ".join(f"{name}=q{values.pop(name):.2f}" for name in self.attributes)
+        return View(**values, attributes=requested)
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #d00d3ce7
 def row_length_for(
@@ -143,5 +143,5 @@ def caption_of(
     "A view in a few words."
     morph = f", {view.morph:.0%} of the way to {view.toward}" if view.morph else ""
     walk = f", {view.walk:.0%} of the way to cell {view.other_cell}" if view.walk else ""
-    asked = f", {view.attributes}" if view.attributes else ""
-    return f"{view.label}{morph}, cell {view.cell}{walk}{asked}"
+    requested = f", {view.attributes}" if view.attributes else ""
+    return f"{view.label}{morph}, cell {view.cell}{walk}{requested}"

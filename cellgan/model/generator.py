@@ -105,7 +105,7 @@ def draw(
     labels: torch.Tensor,  # (N,) class numbers, int64
     attributes: torch.Tensor | None,  # (N, A) in standard deviations; None: typical of the classes, or there are none
 ) -> torch.Tensor:         # (N, 3, image_size, image_size) in [-1, 1]
-    "Images of given classes and, where the generator is told any, attributes."
+    "Images of given classes and, where the generator has any, attributes."
     if attributes is None and network.n_attributes: attributes = network.scale.typical(labels)
     x = run_blocks(network.blocks, network.skips, network.initial(latent), network.mapping(labels, attributes))
     return torch.tanh(network.to_rgb(x))

@@ -14,6 +14,7 @@ from ..core.commands import (Parameter, comments_in, help_text, parameters_in_no
                                    values_of)
 from ..core.config import Config, InputError, make_config, run_folder
 from ..core.extras import not_installed
+from ..core.files import replacing
 
 # %% ../../nbs/7_study/10_commands.ipynb #7e9f1cc6
 def train(
@@ -39,7 +40,7 @@ def generate(run, generator, out, per_class, counts, attributes, seed, overwrite
     from cellgan.training.images import write_images
     from cellgan.training.synthesis import generator_of, load_synthesizer
     path, folder = generator_of(run, generator)
-    synthesizer = load_synthesizer(path, device_of(device), compile).asked(attributes)
+    synthesizer = load_synthesizer(path, device_of(device), compile).conditioned_on(attributes)
     folder = out or folder/"synthetic"
     return str(write_images(synthesizer, folder, per_class, seed, overwrite=overwrite, counts=counts))
 
@@ -84,7 +85,8 @@ def report(
     if out:
         cells = with_scale(scan(find_data(data), None, split_reading(data)[1])[0], um_per_px)
         write_cells(cells.entries, Path(out).resolve())
-    if sheet: show_batch(patches, per_class=12).savefig(sheet, format="png")
+    if sheet:
+        with replacing(sheet) as part: show_batch(patches, per_class=12).savefig(part, format="png")
     return "\n".join([str(patches.report), *filter(None, (out, sheet))])
 
 # %% ../../nbs/7_study/10_commands.ipynb #4cf621f4

@@ -104,8 +104,8 @@ def discriminator_loss(
         parts["contrast"] = class_contrast(as_float32(scores), batch.labels)
         loss = loss + config.class_contrast * parts["contrast"]
     if batch.attributes is not None:
-        told = attribute_parts(discriminator, at_8, batch, autocast)
-        loss, parts = loss + config.attribute_weight * sum(told.values()), parts | told
+        own = attribute_parts(discriminator, at_8, batch, autocast)
+        loss, parts = loss + config.attribute_weight * sum(own.values()), parts | own
     return loss, parts
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #3652b366
@@ -211,7 +211,7 @@ def generator_loss(
 def with_measured(
     pieces: list,        # the batch in micro-batches
     fake: torch.Tensor,  # (B, 3, S, S) generated images of the first one
-    generator,           # a CellGAN generator that is told attributes
+    generator,           # a CellGAN generator with attributes
     config: Config,      # attributes, attribute_measured
 ) -> list:               # the same, each with `measured`
     "The first images measured; values end at 3 standard deviations, since a measurement can fail."
@@ -257,9 +257,9 @@ def training_step(
     autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)
     judged_twice = len(pieces) == 1 and not batch.fresh
     with torch.set_grad_enabled(judged_twice):
-        drawn = [draw(state.generator, piece, autocast, piece.start > 0) for piece in pieces]
-        fakes = [augmented(fake, piece, config) for fake, piece in zip(drawn, pieces)]
-    if config.attribute_measured: pieces = with_measured(pieces, drawn[0], state.generator, config)
+        fakes = [draw(state.generator, piece, autocast, piece.start > 0) for piece in pieces]
+        if config.attribute_measured: pieces = with_measured(pieces, fakes[0], state.generator, config)
+        fakes = [augmented(fake, piece, config) for fake, piece in zip(fakes, pieces)]
     seen = [fake.detach() for fake in fakes]
     parts = update_discriminator(state, pieces, seen, config, autocast, accelerator)
     parts |= update_generator(state, pieces, fakes if judged_twice else [], config, autocast, accelerator)

@@ -30,11 +30,11 @@ from ..core.names import attribute_names
 from ..core.parameters import check_value
 from ..core.progress import ProgressBar
 from ..data.reading import open_image
-from .synthesis import BLOCK, Synthesizer, wanted_in_block
+from .synthesis import BLOCK, Synthesizer, requested_in_block
 
 # %% ../../nbs/4_training/23_images.ipynb #4719a30b
 MANIFEST = ("file", "class", "seed", "model", "checkpoint sha256")  # what an image is made from
-SCALE = "um_per_px"  # its micrometres per pixel, where known; after it the attributes that it was asked for
+SCALE = "um_per_px"  # its micrometres per pixel, where known; after it the requested attributes
 
 OUR_NAME = re.compile(r"([^/]+)/\1_\d{5,}\.png")
 
@@ -148,14 +148,14 @@ def manifest_rows(
     synthesizer: Synthesizer,  # that makes the images
     seed: int,                 # of the whole set
     jobs: list,                # from `blocks_of`
-) -> list:                     # tuples of text, in the order of `MANIFEST`, and then the attributes asked for
+) -> list:                     # tuples of text, in the order of `MANIFEST`, and then the requested attributes
     "One row per image: what it is, and what it is made from."
     made_from, rows = (str(seed), synthesizer.config.model, synthesizer.sha256), []
     for label, number, names in jobs:
         name_of_class, labels = synthesizer.classes[label], torch.full((len(names),), label)
-        wanted = wanted_in_block(synthesizer, labels, (seed, name_of_class), number).tolist()
+        requested = requested_in_block(synthesizer, labels, (seed, name_of_class), number).tolist()
         rows += [(name, name_of_class, *made_from, *(f"{value:.5g}" for value in values))
-                 for name, values in zip(names, wanted)]
+                 for name, values in zip(names, requested)]
     return rows
 
 def is_complete(

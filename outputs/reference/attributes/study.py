@@ -1,9 +1,9 @@
-"""How well a generator that is told attributes follows them, on the phantom, whose truth is known.
+"""How well a generator that is conditioned on attributes follows them, on the phantom, whose truth is known.
 
     python outputs/reference/attributes/study.py
 
-Trains `attributes` (the preset demo, wider and longer, told four attributes) and `demo` (which is told none) where they
-are not trained yet, and measures both. Writes `ranks.csv` (a row per way of control, class and
+Trains `attributes` (the preset demo, wider and longer, conditioned on four attributes) and `demo` (which has none)
+where they are not trained yet, and measures both. Writes `ranks.csv` (a row per way of control, class and
 attribute), `effects.csv` (a row per attribute), `cells.jpg` and `figure.png`.
 """
 
@@ -22,22 +22,22 @@ from cellgan.core.plotting import set_style
 from cellgan.data.attributes import measured_attributes
 from cellgan.data.patches import patches_of
 from cellgan.evaluation.classifier import class_agreement
-from cellgan.evaluation.control import (asked_and_measured, ceiling, control_figure, direction_ranks, ranks_by_class,
-                                        side_effects)
+from cellgan.evaluation.control import (ceiling, control_figure, direction_ranks, ranks_by_class,
+                                        requested_and_measured, side_effects)
 from cellgan.evaluation.reference import real_data
 from cellgan.evaluation.ruler import make_ruler
 from cellgan.training.loop import train
 from cellgan.training.synthesis import load_synthesizer
 
 NAMES = "nuclear_area, nc_ratio, stain, crowding"
-WAYS = {"ceiling": "truth of real cells", "told": "told in training", "regression": "direction, regression",
+WAYS = {"ceiling": "truth of real cells", "conditioned": "conditioned in training", "regression": "direction, regression",
         "singular vectors": "direction, singular vectors"}
-COLOURS = {"ceiling": "0.6", "told": "#1f77b4", "regression": "#d98c3f", "singular vectors": "#7f6fb0"}
+COLOURS = {"ceiling": "0.6", "conditioned": "#1f77b4", "regression": "#d98c3f", "singular vectors": "#7f6fb0"}
 PER_CLASS = 150
 
 
 def settings():
-    "What the generator that is told attributes is trained with."
+    "What the generator with attributes is trained with."
     return make_config("demo", run="attributes", iterations=6000, width=6, batch_size=8, attributes=NAMES,
                        attribute_measured=3, threads=1)
 
@@ -49,12 +49,12 @@ def trained(config):
     return load_synthesizer(file)
 
 
-def all_ranks(told, plain, patches):
+def all_ranks(conditioned, plain, patches):
     "Every way of control: rank correlations within each class."
     labels = torch.arange(len(patches.classes)).repeat_interleave(PER_CLASS)
-    wanted, measured = asked_and_measured(told, labels)
-    tables = {"ceiling": ceiling(patches), "told": ranks_by_class(wanted, measured, labels, patches.classes)}
-    for way in ("regression", "singular vectors"): tables[way] = direction_ranks(plain, wanted, labels, way)
+    requested, measured = requested_and_measured(conditioned, labels)
+    tables = {"ceiling": ceiling(patches), "conditioned": ranks_by_class(requested, measured, labels, patches.classes)}
+    for way in ("regression", "singular vectors"): tables[way] = direction_ranks(plain, requested, labels, way)
     rows = [dict(way=way, **{"class": name}, attribute=attribute, rank=round(value, 4))
             for way, table in tables.items() for name, row in table.iterrows() for attribute, value in row.items()]
     return pd.DataFrame(rows)
@@ -89,17 +89,17 @@ def draw(ranks):
 def main():
     "Trains what is missing, measures, and writes the files."
     torch.set_num_threads(1)
-    told, plain = trained(settings()), trained(make_config("demo"))
-    patches = patches_of(told.config)
-    ranks = all_ranks(told, plain, patches)
+    conditioned, plain = trained(settings()), trained(make_config("demo"))
+    patches = patches_of(conditioned.config)
+    ranks = all_ranks(conditioned, plain, patches)
     ranks.to_csv(HERE/"ranks.csv", index=False)
     draw(ranks)
     few = patches.subset(torch.arange(1500))
     judge = make_ruler(real_data(plain.config), 100).judge
     labels = torch.arange(len(patches.classes)).repeat_interleave(80)
-    effects = side_effects(told, measured_attributes(few), few.labels, labels, agreement_of(judge))
+    effects = side_effects(conditioned, measured_attributes(few), few.labels, labels, agreement_of(judge))
     effects.round(4).to_csv(HERE/"effects.csv", index_label="attribute")
-    control_figure(told, "LSIL", seed=3).savefig(HERE/"cells.jpg", dpi=110, pil_kwargs=dict(quality=88))
+    control_figure(conditioned, "LSIL", seed=3).savefig(HERE/"cells.jpg", dpi=110, pil_kwargs=dict(quality=88))
     print(ranks.pivot_table(index=["way", "class"], columns="attribute", values="rank", sort=False), effects, sep="\n")
 
 
