@@ -108,6 +108,8 @@ class DiffusionSettings:
     autoencoder_share: float = 0.5      # share of the run that trains the autoencoder; the rest trains the diffusion
     kl_weight: float = 1e-6             # weight of the autoencoder's KL term
     adversarial_weight: float = 0.0     # weight of the adversarial term in the autoencoder's loss
+    adversarial_start: float = 0.0      # share of the autoencoder's part of the run after which that term begins
+    adversarial_adaptive: bool = False  # the weight is a factor of the one that balances the gradients
     guidance: float = 1.0               # classifier-free guidance scale in sampling; 1: none
     solver: str = "dpm"                 # "dpm" (second order) or "ddim"
     solver_steps: int = 20              # denoising steps in sampling
@@ -207,8 +209,8 @@ _biggan_demo = _biggan | dict(
     width=6, latent_dim=80, iterations=4500, batch_size=8, generator_spectral_norm=False, generator_lr=3e-4,
     discriminator_lr=3e-4, logit_scale=1.0, discriminator_steps=1, ema_decay=0.998, ema_start=100)
 _ldm = dict(
-    width=224, beta1=0.9, generator_lr=5e-5, discriminator_lr=5e-5, adversarial_weight=0.5, augment=False,
-    r1_weight=0.0, r1_every=1, guidance=1.5, ema_decay=0.9999)
+    width=224, beta1=0.9, generator_lr=5e-5, discriminator_lr=5e-5, augment=False, r1_weight=0.0, r1_every=1,
+    adversarial_weight=0.5, adversarial_start=0.5, adversarial_adaptive=True, guidance=1.5, ema_decay=0.9999)
 _ldm_demo = _ldm | dict(
     width=32, autoencoder_width=8, iterations=7500, batch_size=8, generator_lr=1e-3, discriminator_lr=3e-4,
     autoencoder_share=0.25, adversarial_weight=0.0, guidance=2.0, ema_decay=0.998, ema_start=100, solver_steps=8)
@@ -255,7 +257,8 @@ def notebook_config(
 ADDED = ("quarter_turns", "discriminator_spectral_norm", "antialias", "minibatch_std", "augment_colour", "cutout",
          "equalized_lr", "beta2", "ema_kimg", "micro_batch", "fresh_latents", "class_order",
          "um_per_px", "field_of_view_um", "start_from", "freeze_discriminator", "threads",
-         "attributes", "attribute_weight", "attribute_measured", "tracking")
+         "attributes", "attribute_weight", "attribute_measured", "tracking",
+         "adversarial_start", "adversarial_adaptive")
 
 def config_to_json(
     config: Config,

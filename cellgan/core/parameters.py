@@ -160,6 +160,7 @@ NUMBER_RULES = {
     "decay_from": Range(0.0, 1.0),
     "reconstruction_share": Range(0.0, 1.0, with_low=False),
     "autoencoder_share": Range(0.0, 0.9, with_low=False),
+    "adversarial_start": Range(0.0, 0.9),
     **dict.fromkeys(("seconds", "teraflop"), Range(0.0, 1e12)),
     "budget": Range(0.0, 1e12, with_low=False),
     "longest": Range(0.0, 1e6, with_low=False),

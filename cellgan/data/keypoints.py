@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SIDE', 'POINTS', 'MARGIN', 'GRID', 'WINDOW', 'AGREES', 'grey', 'blur_matrix', 'smooth', 'find_keypoints',
            'cut_windows', 'centre_of_mass', 'reorient', 'canonical', 'Description', 'describe', 'describe_query',
-           'count_votes', 'find_candidates']
+           'describe_all', 'count_votes', 'find_candidates']
 
 # %% ../../nbs/2_data/17_keypoints.ipynb #61312b69
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -129,6 +129,14 @@ def describe_query(x: Tensor) -> Description:  # grey (N, 1, SIDE, SIDE)
     "A description in three sizes and two orientations, to be compared with a plain one."
     return describe(x, (.85, 1., 1.18), alternatives=1)
 
+def describe_all(
+    x: Tensor,        # grey (N, 1, SIDE, SIDE), any number
+    part: int = 256,  # pictures at a time
+) -> Description:
+    "What `describe` gives, without the memory that it takes for all pictures at once."
+    parts = [describe(some) for some in x.split(part)]
+    return Description(*(torch.cat([getattr(one, field.name) for one in parts]) for field in fields(Description)))
+
 # %% ../../nbs/2_data/17_keypoints.ipynb #5ddcd601
 AGREES = .85   # correlation from which two keypoints look alike
 
@@ -138,25 +146,25 @@ def count_votes(
 ) -> Tensor:                  # (N, M)
     "How many of a query's keypoints look like one of the reference's, better agreement counting more."
     n, k, v, d = queries.vectors.shape
-    m = len(references.vectors)
-    products = queries.vectors.reshape(-1, d) @ references.vectors.reshape(-1, d).T
-    best = products.view(n*k*v, m, -1).amax(-1).view(n, k, v, m).amax(2)
+    known = references.vectors[:, :, 0].transpose(0, 1)  # the first keypoint of all, the second of all, ...
+    products = queries.vectors.reshape(-1, d) @ known.reshape(-1, d).T
+    best = products.view(n, k, v*known.shape[0], known.shape[1]).amax(2)
     return (best - AGREES).clamp(min=0).square().sum(1)
 
 # %% ../../nbs/2_data/17_keypoints.ipynb #cb20416b
 def find_candidates(
     queries: Description,
     references: Description,
-    different: Tensor | None = None,  # bool (N, M): pairs that count; None: all
-    most: int = 8,                    # candidates of a query
-) -> Tensor:                          # int64 (P, 2): query and reference
+    groups: tuple | None = None,  # int64 (N,) and (M,): pairs of one group do not count; None: all do
+    most: int = 8,                # candidates of a query
+) -> Tensor:                      # int64 (P, 2): query and reference
     "The references with most votes, for each query; none where no keypoint agrees."
     pairs = []
     for start in range(0, len(queries.points), 16):
         rows = slice(start, start + 16)
         spans = range(0, len(references.points), 1000)
         votes = torch.cat([count_votes(queries[rows], references[s:s + 1000]) for s in spans], 1)
-        if different is not None: votes = votes*different[rows]
+        if groups is not None: votes = votes*(groups[0][rows, None] != groups[1])
         value, reference = votes.topk(min(most, votes.shape[1]))
         query = torch.arange(start, start + len(votes), device=votes.device)[:, None].expand_as(reference)
         pairs.append(torch.stack([query, reference], -1)[value > 0])

@@ -57,6 +57,7 @@ def describe_files(report: DataReport) -> str:
     stored = ", ".join(f"{n:,} {kind}" for kind, n in report.stored.items())
     return f"{counted(files, 'file')} of {span} pixels ({stored})"
 
+# %% ../../nbs/2_data/10_report.ipynb #2d7ad8f4
 def findings(report: DataReport):  # yields text
     "Everything but the counts per class, a sentence each."
     if files := describe_files(report): yield files
@@ -64,8 +65,9 @@ def findings(report: DataReport):  # yields text
     if n := report.enlarged:
         size = f" of {report.image_size}" if report.image_size else ""
         yield f"{counted(n, 'patch', 'patches')} enlarged: cut from fewer pixels than the image_size{size}"
-    if report.groups == report.patches:
-        yield "each image is a group of its own: if several are of one slide or patient, say so in groups.csv"
+    if report.groups == report.patches and report.layout not in ("CRIC", "phantom"):
+        where = "the column group" if report.layout == "cells.csv" else "groups.csv"
+        yield f"each image is a group of its own: if several are of one slide or patient, say so in {where}"
     for name, n in report.left_out.items():
         yield f"left out: {counted(n, 'cell')} of class {name}"
     for reason, where in report.skipped.items():

@@ -22,7 +22,7 @@ from ..core.versions import result_key, source_version
 from ..data.cache import cache_folder
 from ..data.folds import linked_groups
 from ..data.store import Patches
-from .classifier import (CellClassifier, balanced_accuracy, features, predict, predict_from_colour,
+from .classifier import (CellClassifier, apply_in_batches, balanced_accuracy, predict_from_colour,
                                            split_by_group, train_cell_classifier)
 from .intervals import Estimate, jackknife, make_blocks
 
@@ -173,6 +173,7 @@ class Judge:
     gain: Estimate              # that, minus the accuracy of mean colour
     index: dict                 # class -> `Estimate` of Youden's index, of the classes with enough groups
     rank: float                 # effective rank of its features
+    confusion: np.ndarray       # int64 (classes, classes), on the held-out groups: rows the class, columns the answer
 
     @property
     def beats_colour(self) -> bool:
@@ -190,18 +191,21 @@ def assess(
     classifier: CellClassifier,
     train: Patches,     # what it learned from
     held_out: Patches,  # patches of other groups
-) -> dict:              # the fields `accuracy`, `gain`, `index` and `rank` of `Judge`
+) -> dict:              # the fields of `Judge` from `accuracy` on
     "How far a classifier can be trusted, from patches of groups that it has not seen."
-    k = len(classifier.classes)
+    k, labels = len(classifier.classes), held_out.labels.cpu().numpy()
+    def look(x): return torch.cat([found := classifier.embed(x), classifier.head(found)], 1)
+    seen, logits = apply_in_batches(classifier, look, held_out.images).split((classifier.head.in_features, k), 1)
+    answered = logits.argmax(1).numpy()
     from_colour = predict_from_colour(train.images, train.labels, held_out.images)
-    answers = np.stack([held_out.labels.cpu(), predict(classifier, held_out.images), from_colour], 1)
+    answers = np.stack([labels, answered, from_colour], 1)
     blocks = make_blocks(held_out.groups.cpu().numpy())
     measured = measurable_classes(held_out)
     found = jackknife(lambda a: judge_statistics(a, k, measured), (answers,), (blocks,))
     accuracy, gain, *index = [Estimate(v, v - h, v + h, e, h) for v, e, h in np.stack(found).T.tolist()]
-    rank = effective_rank(features(classifier, held_out.images).numpy())
-    names = [classifier.classes[c] for c in measured]
-    return dict(accuracy=accuracy, gain=gain, index=dict(zip(names, index)), rank=rank)
+    names, confusion = [classifier.classes[c] for c in measured], np.bincount(labels * k + answered, minlength=k * k)
+    return dict(accuracy=accuracy, gain=gain, index=dict(zip(names, index)), rank=effective_rank(seen.numpy()),
+                confusion=confusion.reshape(k, k))
 
 # %% ../../nbs/5_evaluation/04_judge.ipynb #55783137
 def make_judge(

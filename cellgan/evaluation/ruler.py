@@ -248,9 +248,7 @@ def measure(
     counts = np.minimum(np.bincount(labels, minlength=k), ruler.counts).tolist()
     chosen = choose_per_class(labels, counts, ruler.seed)
     rows = feature_rows(ruler, extract(ruler.network, images[chosen], progress=progress), counts, intervals, progress)
-    held_out = ruler.real.patches.subset(np.concatenate([ruler.real.sides.reference, ruler.real.sides.floor]))
-    real_answers = class_agreement(ruler.judge.classifier, held_out.images, held_out.labels).confusion
-    rows += agreement_rows("agreement", ruler.judge.classifier, images, labels, real_answers)
+    rows += agreement_rows("agreement", ruler.judge.classifier, images, labels, ruler.judge.confusion)
     if transfer: rows += transfer_rows(ruler, images[chosen], labels[chosen])
     table = with_means(pd.DataFrame(rows), ruler.real.patches.classes)
     against = [judge_warning(ruler, metric, name) for metric, name in zip(table.metric, table["class"])]

@@ -31,11 +31,13 @@ def on_fake_gpu(
 COUNTED = 4  # images of a batch: operations grow in proportion to them
 
 def kinds_of_iteration(
-    config: Config,  # r1_every, discriminator_steps; of latent diffusion, autoencoder_share
+    config: Config,  # r1_every, discriminator_steps; of latent diffusion, autoencoder_share, adversarial_start
 ) -> dict:           # iteration -> its share
     "One iteration of each kind, and how often its kind comes."
     if config.model == "ldm":
-        return {0: config.autoencoder_share, config.iterations - 1: 1 - config.autoencoder_share}
+        share, late = config.autoencoder_share, config.adversarial_start if config.adversarial_weight else 0.0
+        last = math.ceil(share * config.iterations) - 1  # of the first stage
+        return {0: share * late, last: share * (1 - late), config.iterations - 1: 1 - share}
     cycle = math.lcm(config.r1_every, config.discriminator_steps)
     kinds = [(i % config.r1_every == 0, (i + 1) % config.discriminator_steps == 0) for i in range(cycle)]
     return {kinds.index(kind): kinds.count(kind) / cycle for kind in dict.fromkeys(kinds)}
@@ -52,12 +54,15 @@ def training_operations(
     n_classes: int = 5,  # number of classes
 ) -> float:              # floating-point operations
     "What training takes for each real image, forward and backward, of all networks."
-    small, total = replace(config, device="cpu", compile=False, batch_size=COUNTED, micro_batch=0), 0.0
+    passes = COUNTED // 2 if 0 < config.micro_batch < config.batch_size else 0  # some passes are made again for each
+    small, total = replace(config, device="cpu", compile=False, batch_size=COUNTED, micro_batch=passes,
+                           iterations=1000, seconds=0.0, teraflop=0.0), 0.0
     for iteration, share in kinds_of_iteration(small).items():
         with FakeTensorMode():
             state, batch = empty_state(small, n_classes), empty_batch(small)
             state.iteration = iteration
-            if config.model == "ldm" and iteration: set_scale(state.generator, state.ema)
+            if iteration >= small.autoencoder_share * small.iterations and config.model == "ldm":
+                set_scale(state.generator, state.ema)
             with flop_counter() as counter:
                 model_of(small).training_step(state, batch, small, SimpleNamespace(num_processes=1))
         total += share * counter.get_total_flops() / COUNTED

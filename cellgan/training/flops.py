@@ -6,6 +6,7 @@
 __all__ = ['flop_counter', 'count_flops']
 
 # %% ../../nbs/4_training/09_flops.ipynb #bc46b475
+import math
 from types import SimpleNamespace
 
 from accelerate import Accelerator
@@ -31,7 +32,9 @@ def count_flops(
 ) -> dict:                     # frozenset of the names of an iteration's losses -> operations of all processes
     "Floating-point operations of each kind of iteration, counted on networks that are thrown away."
     state, counted = make_state(config, n_classes, batch.real.device), {}
-    for iteration, share in ((0, 0.0), (1, 0.0), (config.iterations - 1, 0.999)):
+    late = config.adversarial_weight and config.adversarial_start  # the discriminator begins within the first stage
+    first = math.ceil(config.autoencoder_share * config.iterations) - 1, 0.999 * config.autoencoder_share
+    for iteration, share in ((0, 0.0), (1, 0.0), *([first] if late else []), (config.iterations - 1, 0.999)):
         state.iteration, state.seconds, state.flops = iteration, share * config.seconds, share * config.teraflop * 1e12
         with flop_counter() as counter: parts = model_of(config).training_step(state, batch, config, accelerator)
         counted[frozenset(parts)] = counter.get_total_flops() * accelerator.num_processes

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['make_generator', 'make_discriminator', 'in_first_stage', 'sample_noise', 'reconstruct', 'update_discriminator',
-           'autoencoder_gradients', 'autoencoder_step', 'fix_autoencoder', 'diffusion_gradients', 'diffusion_step',
-           'training_step', 'final_generator']
+           'is_adversarial', 'adversarial_loss', 'adaptive_weight', 'autoencoder_gradients', 'judge',
+           'gradients_in_one_pass', 'gradients_in_passes', 'adversarial_gradients', 'autoencoder_step',
+           'fix_autoencoder', 'diffusion_gradients', 'diffusion_step', 'training_step', 'final_generator']
 
 # %% ../../nbs/4_training/07_ldm.ipynb #16619e09
 import torch
@@ -15,7 +16,7 @@ from ..core.config import Config
 from ..data.batches import keyed_generator
 from ..model.discriminator import Discriminator
 from ..model.generator import initialise
-from ..model.losses import hinge_discriminator, hinge_generator
+from ..model.losses import balance, gradients_in, hinge_discriminator, hinge_generator
 from ..model.mapping import norms_held, weights_fixed
 from .batch import Batch, micro_batches
 from .diffusion import LatentDiffusion, add_noise
@@ -98,47 +99,130 @@ def update_discriminator(
     update_weights(network, state.discriminator_optimizer, accelerator)
     return weighted_mean(lines, [piece.share for piece in pieces])
 
+# %% ../../nbs/4_training/07_ldm.ipynb #31f49c3d
+def is_adversarial(
+    state: TrainingState,  # what of the budget is used
+    config: Config,        # adversarial_weight, adversarial_start, autoencoder_share
+) -> bool:
+    "Whether the autoencoder, in its stage, learns from the discriminator by now."
+    _, used, whole = budget(state, config)
+    return config.adversarial_weight > 0 and used >= config.adversarial_start * config.autoencoder_share * whole
+
+def adversarial_loss(
+    network,               # the discriminator, which gets no gradient
+    images: torch.Tensor,  # (B, 3, S, S) reconstructed
+    labels: torch.Tensor,  # (B,) class numbers
+    autocast,              # a function that gives the context of the networks' precision
+    held: bool,            # its spectral norms take no power iteration: they have, in this batch
+) -> torch.Tensor:         # scalar
+    "The hinge loss of reconstructed images."
+    with frozen(network), weights_fixed(), norms_held(network, held), autocast():
+        return hinge_generator(as_float32(network(images, labels)))
+
+# %% ../../nbs/4_training/07_ldm.ipynb #83221c01
+def adaptive_weight(
+    state: TrainingState,  # generator
+    passes,                # pairs of a micro-batch and its losses, with their graph; made one after the other
+    config: Config,        # adversarial_weight
+    accelerator: "Accelerator",  # the processes
+) -> torch.Tensor:         # scalar, the same in all processes
+    "The adversarial loss's weight in this iteration, from the gradients of the whole batch."
+    last = state.generator.autoencoder.decoder.conv_out.weight
+    gradients = sum(piece.share * gradients_in(last, parts["recon"], parts["loss_g"]) for piece, parts in passes)
+    if accelerator.num_processes > 1: gradients = accelerator.reduce(gradients, "mean")
+    return config.adversarial_weight * balance(gradients, 3 * config.image_size**2)
+
 # %% ../../nbs/4_training/07_ldm.ipynb #3c58fde4
 def autoencoder_gradients(
-    state: TrainingState,  # whose autoencoder's gradients grow
-    piece: Batch,          # a micro-batch, or the whole
-    seen: tuple,           # reconstructed images and losses of `reconstruct`, with their gradient
-    config: Config,        # kl_weight, adversarial_weight
-    autocast,              # a function that gives the context of the networks' precision
-) -> dict:                 # name -> scalar tensor
+    piece: Batch,    # a micro-batch, or the whole
+    parts: dict,     # its losses by name, scalars with their graph
+    config: Config,  # kl_weight
+    weight=0.0,      # of `loss_g`
+) -> dict:           # name -> scalar tensor
     "Adds the gradients of the autoencoder's loss."
-    images, parts = seen
     loss = parts["recon"] + config.kl_weight * parts["kl"]
-    if config.adversarial_weight:
-        network = state.discriminator
-        with frozen(network), weights_fixed(), norms_held(network, piece.start > 0), autocast():
-            parts["loss_g"] = hinge_generator(as_float32(network(images, piece.labels)))
-        loss = loss + config.adversarial_weight * parts["loss_g"]
+    if "loss_g" in parts: loss = loss + weight * parts["loss_g"]
     add_gradients(loss, piece.share)
     return {name: value.detach() for name, value in parts.items()}
+
+# %% ../../nbs/4_training/07_ldm.ipynb #e7c914a9
+def judge(
+    state: TrainingState,  # generator, discriminator
+    piece: Batch,          # a micro-batch, or the whole
+    seen: tuple,           # from `reconstruct`
+    autocast,              # a function that gives the context of the networks' precision
+    held: bool = False,    # the discriminator's spectral norms take no power iteration
+) -> dict:                 # name -> scalar tensor, with its graph
+    "The losses of `reconstruct`, and the adversarial one."
+    images, parts = seen
+    return parts | dict(loss_g=adversarial_loss(state.discriminator, images, piece.labels, autocast, held))
+
+# %% ../../nbs/4_training/07_ldm.ipynb #181bd167
+def gradients_in_one_pass(
+    state: TrainingState,  # whose autoencoder's gradients grow
+    piece: Batch,          # the whole batch
+    seen: tuple,           # from `reconstruct`, with its graph
+    config: Config, autocast, accelerator: "Accelerator",  # as in `autoencoder_step`
+) -> tuple:                # a list of one dict of losses, and the adversarial loss's weight
+    "The autoencoder's gradients, of images that are there."
+    parts, weight = judge(state, piece, seen, autocast), config.adversarial_weight
+    if config.adversarial_adaptive: weight = adaptive_weight(state, [(piece, parts)], config, accelerator)
+    return [autoencoder_gradients(piece, parts, config, weight)], weight
+
+# %% ../../nbs/4_training/07_ldm.ipynb #35cbb52d
+def gradients_in_passes(
+    state: TrainingState,  # whose autoencoder's gradients grow
+    pieces: list,          # the batch in micro-batches
+    noises: list,          # of the posterior, for each
+    config: Config, autocast, accelerator: "Accelerator",  # as in `autoencoder_step`
+) -> tuple:                # a dict of losses for each micro-batch, and the adversarial loss's weight
+    "The autoencoder's gradients, of images that are made one micro-batch after the other."
+    adaptive, weight = config.adversarial_adaptive, config.adversarial_weight
+    def parts_of(piece, noise, held):
+        return judge(state, piece, reconstruct(state.generator, piece, noise, autocast), autocast, held)
+    if adaptive:
+        passes = ((piece, parts_of(piece, noise, piece.start > 0)) for piece, noise in zip(pieces, noises))
+        with frozen(state.generator):  # but for the last layer: the others keep nothing for a backward pass
+            state.generator.autoencoder.decoder.conv_out.requires_grad_(True)
+            weight = adaptive_weight(state, passes, config, accelerator)
+    lines = [autoencoder_gradients(piece, parts_of(piece, noise, adaptive or piece.start > 0), config, weight)
+             for piece, noise in zip(pieces, noises)]
+    return lines, weight
+
+# %% ../../nbs/4_training/07_ldm.ipynb #daa636ba
+def adversarial_gradients(
+    state: TrainingState,  # its discriminator is updated, its autoencoder's gradients grow
+    pieces: list,          # the batch in micro-batches
+    noises: list,          # of the posterior, for each
+    config: Config, autocast, accelerator: "Accelerator",  # as in `autoencoder_step`
+) -> tuple:                # a dict of losses for each micro-batch, and a dict of what is measured of the whole
+    "The discriminator's update, then the gradients of the autoencoder's loss with the adversarial term."
+    whole = len(pieces) == 1
+    with torch.set_grad_enabled(whole):
+        seen = [reconstruct(state.generator, *both, autocast) for both in zip(pieces, noises)]
+    measured = update_discriminator(state, pieces, [images.detach() for images, _ in seen], autocast, accelerator)
+    if whole: lines, weight = gradients_in_one_pass(state, pieces[0], seen[0], config, autocast, accelerator)
+    else: lines, weight = gradients_in_passes(state, pieces, noises, config, autocast, accelerator)
+    return lines, measured | (dict(weight_g=weight) if config.adversarial_adaptive else {})
 
 # %% ../../nbs/4_training/07_ldm.ipynb #83838188
 def autoencoder_step(
     state: TrainingState,      # changed in place
     batch: Batch,              # this iteration's
     noise: torch.Tensor,       # (B, C, H, W) of the posterior
-    config: Config,            # kl_weight, adversarial_weight, micro_batch
+    config: Config,            # kl_weight, micro_batch, and those of the adversarial term
     accelerator: "Accelerator",  # the processes
 ) -> dict:                     # name -> scalar tensor
     "The autoencoder's update, after the discriminator's where there is an adversarial term."
     autocast, pieces = make_autocast(config, batch.real.device), micro_batches(batch, config)
-    shares, noises = [piece.share for piece in pieces], noise.split([len(piece.real) for piece in pieces])
-    def see(piece, noise): return reconstruct(state.generator, piece, noise, autocast)
-    of_discriminator, first = {}, []
-    if config.adversarial_weight:
-        with torch.set_grad_enabled(len(pieces) == 1): first = [see(*both) for both in zip(pieces, noises)]
-        images = [images.detach() for images, _ in first]
-        of_discriminator = update_discriminator(state, pieces, images, autocast, accelerator)
-    if len(pieces) > 1: first = []
-    lines = [autoencoder_gradients(state, piece, first[0] if first else see(piece, own), config, autocast)
-             for piece, own in zip(pieces, noises)]
+    noises, measured = noise.split([len(piece.real) for piece in pieces]), {}
+    if is_adversarial(state, config):
+        lines, measured = adversarial_gradients(state, pieces, noises, config, autocast, accelerator)
+    else:
+        lines = [autoencoder_gradients(piece, reconstruct(state.generator, piece, own, autocast)[1], config)
+                 for piece, own in zip(pieces, noises)]
     update_weights(state.generator, state.generator_optimizer, accelerator)
-    return weighted_mean(lines, shares) | of_discriminator
+    return weighted_mean(lines, [piece.share for piece in pieces]) | measured
 
 # %% ../../nbs/4_training/07_ldm.ipynb #8e8ef2d5
 @torch.no_grad()

@@ -6,7 +6,7 @@ First a source is trained with the demo's settings on NILM, LSIL and ASC-H. Then
 three times, with the same batches: from random weights, from the source's generator, and from its checkpoint, which has
 the discriminator too. FD-cell is measured at each save, against phantom patches of new slides. Runs are kept in
 `outputs/fine-tuning/`. Writes `curves.csv` (a row per run and save), `table.csv` (images until a run is as good as the
-one from random weights at its end) and `figure.png`.
+best save of the one from random weights, and the share of the images which that one needed) and `figure.png`.
 """
 
 import sys
@@ -57,13 +57,15 @@ def curve(name, seed, ruler, patches):
 
 
 def images_needed(curves):
-    "Thousands of images until a run is for the first time as good as the one from random weights at its last save."
+    "Thousands of images until a run is as good as the one from random weights at its best, which a run would keep."
     rows = []
     for seed, of_seed in curves.groupby("seed"):
-        level = of_seed[of_seed.start == "random weights"].distance.iloc[-1]
+        scratch = of_seed[of_seed.start == "random weights"]
+        best = scratch.loc[scratch.distance.idxmin()]
         for start, run in of_seed.groupby("start", sort=False):
-            reached = run[run.distance <= level]
-            rows.append(dict(seed=seed, start=start, level=level, kimg=reached.kimg.min() if len(reached) else np.nan))
+            reached = run[run.distance <= best.distance]
+            kimg = reached.kimg.min() if len(reached) else np.nan
+            rows.append(dict(seed=seed, start=start, level=best.distance, kimg=kimg, share=round(kimg / best.kimg, 2)))
     return pd.DataFrame(rows)
 
 
