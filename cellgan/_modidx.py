@@ -592,7 +592,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'cellgan.data.folders.visible_folders': ( '2_data/folders.html#visible_folders',
                                                                                 'cellgan/data/folders.py')},
             'cellgan.data.folds': { 'cellgan.data.folds.count_leaks': ('2_data/folds.html#count_leaks', 'cellgan/data/folds.py'),
-                                    'cellgan.data.folds.groups_told': ('2_data/folds.html#groups_told', 'cellgan/data/folds.py'),
+                                    'cellgan.data.folds.groups_in_words': ('2_data/folds.html#groups_in_words', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.linked_groups': ('2_data/folds.html#linked_groups', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.list_images': ('2_data/folds.html#list_images', 'cellgan/data/folds.py'),
                                     'cellgan.data.folds.make_folds': ('2_data/folds.html#make_folds', 'cellgan/data/folds.py'),

@@ -80,6 +80,7 @@ class MaskComparison:
         if self.skipped: lines.append(f"masks skipped: {reasons(self.skipped)}")
         return "\n".join([f"measured against {len(self.cells):,} masks", *lines])
 
+# %% ../../nbs/2_data/23_masks.ipynb #51ceee76
 def truths_of(
     entries: list,    # of `Entry`
     image_size: int,  # pixels a side of the patches
