@@ -55,6 +55,7 @@ WHY = {
     "torch-fidelity": "FID as others compute it",
     "torchvision": "ResNet-34 and DenseNet-121, image transforms",
     "tqdm": "progress bars",
+    "voila": "explore as an app, opened by .ci/browser.py",
 }
 
 
