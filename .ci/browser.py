@@ -45,7 +45,9 @@ def clone_with_short_notebooks(home):
         notebook = nbformat.read(path, as_version=4)
         cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
         for parameter, value in parameters.items():
-            cell.source, changed = re.subn(rf"^({parameter}: \w+ = )\S+", rf"\g<1>{value}", cell.source, flags=re.MULTILINE)
+            cell.source, changed = re.subn(
+                rf"^({parameter}: \w+ = )\S+", rf"\g<1>{value}", cell.source, flags=re.MULTILINE
+            )
             assert changed, f"{name} has no parameter {parameter}"
         nbformat.write(notebook, path)
     return home / "project"
@@ -67,8 +69,17 @@ def start_server(project, port, *command):
 def start_lab(project):
     "JupyterLab in the clone: (process, address)."
     port = free_port()
-    process = start_server(project, port, "jupyterlab", "--allow-root", "--ip=127.0.0.1", "--IdentityProvider.token=",
-                           "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url=None", "--expose-app-in-browser")
+    process = start_server(
+        project,
+        port,
+        "jupyterlab",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",
+        "--LabApp.news_url=None",
+        "--expose-app-in-browser",
+    )
     address = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(f"{address}/api"), 60, "JupyterLab does not answer")
     return process, address
@@ -132,17 +143,29 @@ def states(browser):
 def run_all(browser, address, name):
     "Opens a notebook, runs all cells, and returns what is wrong with their outputs."
     browser.get(f"{address}/lab/workspaces/{name}/tree/nbs/{name}.ipynb?reset")
-    ready = "return !!(window.jupyterapp && jupyterapp.shell.currentWidget && jupyterapp.shell.currentWidget.content && " \
-            "jupyterapp.shell.currentWidget.content.model && jupyterapp.shell.currentWidget.sessionContext.session)"
+    ready = (
+        "return !!(window.jupyterapp && jupyterapp.shell.currentWidget && jupyterapp.shell.currentWidget.content && "
+        "jupyterapp.shell.currentWidget.content.model && jupyterapp.shell.currentWidget.sessionContext.session)"
+    )
     wait_until(lambda: browser.execute_script(ready), 90, f"{name} does not open")
     browser.execute_script("jupyterapp.commands.execute('notebook:run-all-cells')")
     codes = [cell for cell in states(browser) if cell["source"].strip()]
-    wait_until(lambda: sum(bool(cell["count"]) for cell in states(browser)) >= len(codes)
-               and all(cell["state"] == "idle" for cell in states(browser))
-               or any(cell["errors"] for cell in states(browser)), LONGEST, f"{name} does not end")
+    wait_until(
+        lambda: (
+            sum(bool(cell["count"]) for cell in states(browser)) >= len(codes)
+            and all(cell["state"] == "idle" for cell in states(browser))
+            or any(cell["errors"] for cell in states(browser))
+        ),
+        LONGEST,
+        f"{name} does not end",
+    )
     found = states(browser)
-    return [f"{name}: {kind} in the cell that begins {cell['source'][:50]!r}: {text.strip()[:300]}"
-            for cell in found for kind, texts in (("error", cell["errors"]), ("red box", cell["red"])) for text in texts]
+    return [
+        f"{name}: {kind} in the cell that begins {cell['source'][:50]!r}: {text.strip()[:300]}"
+        for cell in found
+        for kind, texts in (("error", cell["errors"]), ("red box", cell["red"]))
+        for text in texts
+    ]
 
 
 def screenshots(browser, folder, name):
@@ -152,7 +175,8 @@ def screenshots(browser, folder, name):
     for number in range(12):
         time.sleep(1)
         browser.save_screenshot(str(folder / f"{name}-{number}.png"))
-        moved = f"const a = {area}; const before = a.scrollTop; a.scrollTop += a.clientHeight * 0.95; return a.scrollTop > before + 5"
+        moved = (f"const a = {area}; const before = a.scrollTop; a.scrollTop += a.clientHeight * 0.95; "
+                 "return a.scrollTop > before + 5")
         if not browser.execute_script(moved):
             return
 
@@ -173,7 +197,10 @@ def move_sliders(browser, folder, where):
     problems = []
     wait_until(lambda: picture(browser), LONGEST, f"explore shows no picture in the {where}")
     for name in ("truncation", "walk", "morph"):
-        slider = browser.find_element(By.XPATH, f"//div[contains(@class,'widget-slider')][label[text()='{name}']]//div[contains(@class,'noUi-handle')]")
+        slider = browser.find_element(
+            By.XPATH,
+            f"//div[contains(@class,'widget-slider')][label[text()='{name}']]//div[contains(@class,'noUi-handle')]",
+        )
         before = picture(browser)
         slider.send_keys(Keys.ARROW_LEFT * 6 if name == "truncation" else Keys.ARROW_RIGHT * 10)
         try:

@@ -60,9 +60,14 @@ def nbdev_clean_changes_nothing():
 
 
 def readme_is_the_rendered_index():
-    stale = [str(path.relative_to(ROOT)) for path, content in render(ROOT / "nbs" / "index.ipynb").items()
-             if not path.exists() or path.read_bytes() != content]
-    return f"{', '.join(stale)}: not what nbs/index.ipynb renders to; run `uv run .ci/render_readme.py`" if stale else ""
+    stale = [
+        str(path.relative_to(ROOT))
+        for path, content in render(ROOT / "nbs" / "index.ipynb").items()
+        if not path.exists() or path.read_bytes() != content
+    ]
+    return (
+        f"{', '.join(stale)}: not what nbs/index.ipynb renders to; run `uv run .ci/render_readme.py`" if stale else ""
+    )
 
 
 def linked_files(page):
@@ -107,13 +112,22 @@ def settings_agree():
     conda_pins = pins(line for line in pip_section if line != "-e .")
     requires_python = Requirement("python" + project["project"]["requires-python"]).specifier
     compared = {
-        "environment.yml and pyproject.toml: packages that one has and the other has not": (sorted(conda_pins - uv_pins), sorted(uv_pins - conda_pins)),
+        "environment.yml and pyproject.toml: packages that one has and the other has not": (
+            sorted(conda_pins - uv_pins),
+            sorted(uv_pins - conda_pins),
+        ),
         "environment.yml and pyproject.toml: python": (python.specifier, requires_python),
         "environment.yml installs the project itself": (pip_section.count("-e ."), 1),
         "settings.ini and pyproject.toml: name": (settings["lib_name"], project["project"]["name"]),
-        "settings.ini and pyproject.toml: minimum of Python": (f">={settings['min_python']}" in map(str, requires_python), True),
+        "settings.ini and pyproject.toml: minimum of Python": (
+            f">={settings['min_python']}" in map(str, requires_python),
+            True,
+        ),
         "settings.ini and cellgan/__init__.py: version": (settings["version"], cellgan.__version__),
-        "pyproject.toml: packages of the wheel": (sorted({"cellgan", "cellgan.project"} | folders), sorted(project["tool"]["setuptools"]["packages"])),
+        "pyproject.toml: packages of the wheel": (
+            sorted({"cellgan", "cellgan.project"} | folders),
+            sorted(project["tool"]["setuptools"]["packages"]),
+        ),
         "packages without a pin": ([pin for pin in uv_pins | docs_pins if "==" not in pin], []),
     }
     return "\n".join(f"{what}: {left} against {right}" for what, (left, right) in compared.items() if left != right)
@@ -121,9 +135,14 @@ def settings_agree():
 
 def workflow_notebooks_have_parameters():
     "A notebook without a number in its name is run by papermill, which finds its parameters by a cell's tag."
-    workflows = [path for path in NOTEBOOKS if not path.name[0].isdigit() and path.name[0] != "_" and path.stem != "index"]
-    untagged = [path.name for path in workflows
-                if not any("parameters" in cell.metadata.get("tags", []) for cell in nbformat.read(path, as_version=4).cells)]
+    workflows = [
+        path for path in NOTEBOOKS if not path.name[0].isdigit() and path.name[0] != "_" and path.stem != "index"
+    ]
+    untagged = [
+        path.name
+        for path in workflows
+        if not any("parameters" in cell.metadata.get("tags", []) for cell in nbformat.read(path, as_version=4).cells)
+    ]
     return f"no cell tagged `parameters`: {', '.join(untagged)}" if untagged else ""
 
 
@@ -143,24 +162,42 @@ def wheel_works_outside_a_clone():
 
 
 def notebooks_are_small():
-    large = [f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in NOTEBOOKS if path.stat().st_size > MAX_NOTEBOOK_BYTES]
+    large = [
+        f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)"
+        for path in NOTEBOOKS
+        if path.stat().st_size > MAX_NOTEBOOK_BYTES
+    ]
     return f"over {MAX_NOTEBOOK_BYTES / 1e6:.0f} MB: {', '.join(large)}" if large else ""
 
 
 def no_lock_file_in_git():
-    tracked = [name for name in command("git", "ls-files").splitlines() if re.search(r"(^|/)(uv\.lock|pylock[^/]*\.toml)$", name)]
+    tracked = [
+        name
+        for name in command("git", "ls-files").splitlines()
+        if re.search(r"(^|/)(uv\.lock|pylock[^/]*\.toml)$", name)
+    ]
     return f"holds addresses of registries: {', '.join(tracked)}" if tracked else ""
 
 
 # The two that may change the clone come last.
-TRIALS = (["faults.py"], ["injections.py", "--moments", "1"],
-          ["crashes.py", "--moments", "2", "--only", "training,generate,cache"])
+TRIALS = (
+    ["faults.py"],
+    ["injections.py", "--moments", "1"],
+    ["crashes.py", "--moments", "2", "--only", "training,generate,cache"],
+)
 
 
 def damage_and_crashes_do_no_harm():
     "The scripts of outputs/reference/trust at a small scale, side by side."
-    programs = [subprocess.Popen([sys.executable, ROOT / ".ci" / name, *arguments], stdout=subprocess.PIPE, text=True,
-                                 stderr=subprocess.STDOUT) for name, *arguments in TRIALS]
+    programs = [
+        subprocess.Popen(
+            [sys.executable, ROOT / ".ci" / name, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            stderr=subprocess.STDOUT,
+        )
+        for name, *arguments in TRIALS
+    ]
     printed = [program.communicate(timeout=600)[0] for program in programs]
     return "\n".join(text[-2000:] for text, program in zip(printed, programs) if program.returncode)
 
@@ -188,13 +225,17 @@ CHECKS = [
 def test_results(
     log: str,  # what `nbdev_test --do_print` printed
 ) -> dict[str, bool]:  # notebook -> passed
-    "Without nbdev's `Success.`, a notebook passed if it was completed, or is never executed, and is not listed as failed."
+    "Without nbdev's `Success.`, a notebook passed if it was completed, or is never executed, and no failure is listed."
     os.chdir(ROOT)
-    tested = sorted(path.resolve().relative_to(ROOT / "nbs").as_posix() for path in nbglob(get_config().nbs_path, as_path=True))
+    tested = sorted(
+        path.resolve().relative_to(ROOT / "nbs").as_posix() for path in nbglob(get_config().nbs_path, as_path=True)
+    )
     if re.search(r"^Success\.$", log, flags=re.MULTILINE):
         return dict.fromkeys(tested, True)
     # Workers print side by side, so a line may hold more than one message.
-    completed = {Path(path).relative_to(ROOT / "nbs").as_posix() for path in re.findall(r"- Completed (.+?\.ipynb)", log)}
+    completed = {
+        Path(path).relative_to(ROOT / "nbs").as_posix() for path in re.findall(r"- Completed (.+?\.ipynb)", log)
+    }
     listed = log.partition("nbdev Tests Failed On The Following Notebooks:")[2]
     failed = set(re.findall(r"^\t(.+\.ipynb)$", listed, flags=re.MULTILINE))  # without their folders
     never = {name for name in tested if "skip_exec: true" in (ROOT / "nbs" / name).read_text(encoding="utf-8")}

@@ -320,15 +320,15 @@ def check(work, home, wanted):
     return (f"{len(different)} results differ, such as {different[:3]}" if different else ""), seconds
 
 
-def kinds(asked):
+def kinds(arguments):
     "Name -> work and number of kills."
     works = {"training": Train(), "checkpoint": Checkpoints(), "generate": Generate(), "cache": Cache()}
-    if asked.data:
-        data = some_fields(asked.data, Path(tempfile.mkdtemp(prefix="cells-")), 12)
+    if arguments.data:
+        data = some_fields(arguments.data, Path(tempfile.mkdtemp(prefix="cells-")), 12)
         works |= {"training on CRIC": Train(data), "generate on CRIC": Generate(data), "cache on CRIC": Cache(data)}
     started = {"study": Study(), **launchers()}
-    return {name: (work, asked.moments) for name, work in works.items()} | {
-        name: (work, asked.launched) for name, work in started.items()}
+    return {name: (work, arguments.moments) for name, work in works.items()} | {
+        name: (work, arguments.launched) for name, work in started.items()}
 
 
 def keep(row):
@@ -346,13 +346,13 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="the names of the kinds to try, with commas between")
     parser.add_argument("--data", help="a folder in CRIC's layout, for the kinds on real cells")
     parser.add_argument("--write", action="store_true", help="keep the rows in outputs/reference/trust/crashes.csv")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    plan = kinds(asked)
+    plan = kinds(arguments)
     rows = []
-    for name in asked.only.split(",") if asked.only else plan:
+    for name in arguments.only.split(",") if arguments.only else plan:
         rows.append(moments(name, *plan[name], random.Random(name)))
-        if asked.write: keep(rows[-1])
+        if arguments.write: keep(rows[-1])
     table = pd.DataFrame(rows)
     print(table.to_string(index=False))
     sys.exit(int(table.right.sum() < table.tried.sum()))

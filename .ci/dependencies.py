@@ -72,7 +72,8 @@ advisories = json.loads((folder / "insecure_full.json").read_text())
 packages = [Package(*each) for each in json.load(sys.stdin)]
 found = check(packages, "", str(folder), False, (), None)
 listed = [package.key for package in packages if package.key in advisories]
-print(json.dumps(dict(packages=len(packages), listed=len(listed), advisories=sum(len(advisories[key]) for key in listed),
+known = sum(len(advisories[key]) for key in listed)
+print(json.dumps(dict(packages=len(packages), listed=len(listed), advisories=known,
                       found=len(found), made=advisories["$meta"]["timestamp"],
                       names=sorted({f"{each.name} {each.version}: {each.advisory}" for each in found}))))
 """
@@ -95,24 +96,30 @@ def vulnerabilities():
         result = look_up([[key, version] for key, version in packages.items() if key != "cellgan"])
         made = datetime.fromtimestamp(result.pop("made"), timezone.utc).date()
         names = [text.replace("; ", ", ") for text in result.pop("names")]  # the page has a line for each
-        table.append(dict(looked_up=name, database=str(made), **result,
-                          missed="; ".join(names) if packages is installed else ""))
+        table.append(
+            dict(looked_up=name, database=str(made), **result, missed="; ".join(names) if packages is installed else "")
+        )
     return pd.DataFrame(table)
 
 
 def declared():
     "Package -> pinned version, and the group of pyproject.toml that names it."
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    groups = {"sampling": project["project"]["dependencies"], **project["project"]["optional-dependencies"],
-              **project["dependency-groups"]}
+    groups = {
+        "sampling": project["project"]["dependencies"],
+        **project["project"]["optional-dependencies"],
+        **project["dependency-groups"],
+    }
     lines = [(group, line.partition(";")[0].strip()) for group, lines in groups.items() for line in lines]
     return [(group, *line.split("==")) for group, line in lines if not line.startswith("cellgan")]
 
 
 def licence(package):
     "What the installed package says of itself."
-    try: about = metadata(package)
-    except PackageNotFoundError: return "not installed here"
+    try:
+        about = metadata(package)
+    except PackageNotFoundError:
+        return "not installed here"
     classifiers = about.get_all("Classifier") or []
     classifier = [text.rpartition(" :: ")[2] for text in classifiers if text.startswith("License")]
     text = about.get("License-Expression") or (classifier or [about.get("License") or "not stated"])[0]
@@ -122,13 +129,17 @@ def licence(package):
 def every_dependency_says_why():
     names = {package for _, package, _ in declared()}
     missing, gone = sorted(names - set(WHY)), sorted(set(WHY) - names)
-    return "\n".join([f"{name}: say in .ci/dependencies.py why it is there" for name in missing]
-                     + [f"{name} is explained in .ci/dependencies.py, and no longer a dependency" for name in gone])
+    return "\n".join(
+        [f"{name}: say in .ci/dependencies.py why it is there" for name in missing]
+        + [f"{name} is explained in .ci/dependencies.py, and no longer a dependency" for name in gone]
+    )
 
 
 if __name__ == "__main__":
-    rows = [dict(package=package, version=version, of=group, licence=licence(package), why=WHY[package])
-            for group, package, version in declared()]
+    rows = [
+        dict(package=package, version=version, of=group, licence=licence(package), why=WHY[package])
+        for group, package, version in declared()
+    ]
     table = pd.DataFrame(rows).sort_values("package")
     table.to_csv(trust.FOLDER / "dependencies.csv", index=False)
     print(table.to_string(index=False))

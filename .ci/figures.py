@@ -102,7 +102,19 @@ def percent_of(path, column, **where):
     return f"{shares.mean():.0f}% ({shares.min():.0f} to {shares.max():.0f})"
 
 
-NAMES = dict(percent_of=percent_of, measured=measured, audited=audited, trained=trained, spread_of=spread_of, table=table, rows=rows, number=number, percent=percent, points=points, decimal=decimal)
+NAMES = dict(
+    percent_of=percent_of,
+    measured=measured,
+    audited=audited,
+    trained=trained,
+    spread_of=spread_of,
+    table=table,
+    rows=rows,
+    number=number,
+    percent=percent,
+    points=points,
+    decimal=decimal,
+)
 
 
 def check_text(text, write=False):

@@ -9,6 +9,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_MODULE_LINES, MAX_CELL_LINES, MAX_COLUMNS = 300, 25, 120
+SCRIPTS = (".ci/*.py", ".site/*.py", "nbs/8_tests/*.py", "outputs/reference/*/*.py")
 
 
 def pages():
@@ -60,7 +61,11 @@ def chapter_modules():
 def module_imports():
     "Module -> the modules of the package that it imports."
     modules = chapter_modules()
-    return {module: imports_in(file_of(module).read_text(), module, modules) for module in modules if file_of(module).is_file()}
+    return {
+        module: imports_in(file_of(module).read_text(), module, modules)
+        for module in modules
+        if file_of(module).is_file()
+    }
 
 
 def pages_and_modules_have_one_name():
@@ -92,14 +97,23 @@ def imports_lead_to_earlier_pages():
         for other in sorted(imported):
             if modules[other] >= modules[module]:
                 here, there = (modules[name].relative_to(ROOT / "nbs") for name in (module, other))
-                problems.append(f"{here} imports {there}: a page imports earlier pages only, so move one of them or what they share")
+                problems.append(
+                    f"{here} imports {there}: a page imports earlier pages only, so move one of them or what they share"
+                )
     return "\n".join(problems)
 
 
 def modules_are_short():
-    lengths = {module: len(file_of(module).read_text().splitlines()) for module in chapter_modules() if file_of(module).is_file()}
-    return "\n".join(f"{module} has {n} lines, over {MAX_MODULE_LINES}: split its page in two, one subject each"
-                     for module, n in lengths.items() if n > MAX_MODULE_LINES)
+    lengths = {
+        module: len(file_of(module).read_text().splitlines())
+        for module in chapter_modules()
+        if file_of(module).is_file()
+    }
+    return "\n".join(
+        f"{module} has {n} lines, over {MAX_MODULE_LINES}: split its page in two, one subject each"
+        for module, n in lengths.items()
+        if n > MAX_MODULE_LINES
+    )
 
 
 def exported_cells_are_short():
@@ -109,16 +123,28 @@ def exported_cells_are_short():
         for source in code_cells(page):
             lines = [line for line in source.splitlines() if not re.match(r"#\s*\|", line)]
             if re.match(r"#\s*\|\s*export", source) and len(lines) > MAX_CELL_LINES:
-                problems.append(f"{page.relative_to(ROOT)}: a cell of {len(lines)} lines is exported, over {MAX_CELL_LINES}; it begins {lines[0][:60]!r}")
+                problems.append(
+                    f"{page.relative_to(ROOT)}: a cell of {len(lines)} lines is exported, over {MAX_CELL_LINES}; "
+                    f"it begins {lines[0][:60]!r}"
+                )
     return "\n".join(problems)
 
 
 def lines_are_short():
     problems = []
+    for script in sorted(path for pattern in SCRIPTS for path in ROOT.glob(pattern)):
+        problems += [
+            f"{script.relative_to(ROOT)}, line {number}: {len(line)} columns, over {MAX_COLUMNS}"
+            for number, line in enumerate(script.read_text(encoding="utf-8").splitlines(), 1)
+            if len(line) > MAX_COLUMNS
+        ]
     for page in sorted((ROOT / "nbs").rglob("*.ipynb")):
         for source in code_cells(page):
-            problems += [f"{page.relative_to(ROOT)}: {len(line)} columns, over {MAX_COLUMNS}: {line.strip()[:60]}..."
-                         for line in source.splitlines() if len(line) > MAX_COLUMNS]
+            problems += [
+                f"{page.relative_to(ROOT)}: {len(line)} columns, over {MAX_COLUMNS}: {line.strip()[:60]}..."
+                for line in source.splitlines()
+                if len(line) > MAX_COLUMNS
+            ]
     return "\n".join(problems)
 
 
@@ -128,7 +154,9 @@ def page_numbers_are_their_own():
     for page in pages():
         place = page.parent.name, page.name[:2]
         if place in taken:
-            problems.append(f"{page.relative_to(ROOT)} and {taken[place].name} have the same number: give one of them another")
+            problems.append(
+                f"{page.relative_to(ROOT)} and {taken[place].name} have the same number: give one of them another"
+            )
         taken[place] = page
     return "\n".join(problems)
 
@@ -139,21 +167,31 @@ OTHERS_METHODS = {"forward", "backward"}  # torch says what these are; what the 
 def references_have_the_page_numbers():
     "Numbers in the texts of pages: `[04](04_sgc.ipynb)`, `3_model/04_sgc`, `3_model/04`."
     problems, there = [], {f"{page.parent.name}/{page.stem}" for page in pages()}
-    numbers = {name[:name.index("/") + 3] for name in there}
+    numbers = {name[: name.index("/") + 3] for name in there}
     for page in pages():
         text = "\n".join(cell.source for cell in nbformat.read(page, as_version=4).cells)
-        problems += [f"{page}: the link [{label}] leads to {target}"
-                     for label, target in re.findall(r"\[(\d\d)\]\((?:\.\./\w+/)?(\d\d)_", text) if label != target]
+        problems += [
+            f"{page}: the link [{label}] leads to {target}"
+            for label, target in re.findall(r"\[(\d\d)\]\((?:\.\./\w+/)?(\d\d)_", text)
+            if label != target
+        ]
         named = re.findall(r"(?<![\w/])(\d_[a-z]+/\d\d)(_\w+)?", text)
-        problems += [f"{page}: {number}{name} is no page" for number, name in named
-                     if (number + name not in there if name else number not in numbers)]
+        problems += [
+            f"{page}: {number}{name} is no page"
+            for number, name in named
+            if (number + name not in there if name else number not in numbers)
+        ]
     return "\n".join(problems)
 
 
 def definitions_in(body, names=""):
     "The public classes and functions of a module, methods too, each with its full name."
     for node in body:
-        if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name.startswith("_") or node.name in OTHERS_METHODS:
+        if (
+            not isinstance(node, (ast.ClassDef, ast.FunctionDef))
+            or node.name.startswith("_")
+            or node.name in OTHERS_METHODS
+        ):
             continue
         if names and node.end_lineno == node.lineno:
             continue  # a method of one line says itself what it does
@@ -199,7 +237,9 @@ def docstrings_say_what_comes_back():
             place, docstring = f"{module}.{name}", ast.get_docstring(node) or ""
             described = "." in name and is_described(node, source.splitlines())
             if len(docstring.split()) < 3 and not described:
-                problems.append(f"{place} has the docstring {docstring!r}: say in a sentence what it does or what comes back")
+                problems.append(
+                    f"{place} has the docstring {docstring!r}: say in a sentence what it does or what comes back"
+                )
             if isinstance(node, ast.FunctionDef) and gives_something_back(node):
                 if not says_what_comes_back(node, source.splitlines()):
                     problems.append(f"{place} returns something: annotate it, or write `):  # what comes back`")
@@ -236,8 +276,11 @@ def text_files_are_utf8():
     problems = []
     for module in chapter_modules():
         source = file_of(module).read_text()
-        problems += [f"{module} reads or writes text without its encoding: {source.splitlines()[node.lineno - 1].strip()[:80]}"
-                     for node in ast.walk(ast.parse(source)) if text_without_encoding(node)]
+        problems += [
+            f"{module} reads or writes text without its encoding: {source.splitlines()[node.lineno - 1].strip()[:80]}"
+            for node in ast.walk(ast.parse(source))
+            if text_without_encoding(node)
+        ]
     return "\n".join(problems)
 
 

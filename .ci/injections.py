@@ -91,20 +91,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=5, help="iterations in which each is tried")
     parser.add_argument("--write", action="store_true", help="keep the table in outputs/reference/trust/injections.csv")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     home = Path(tempfile.mkdtemp())
     (home / "settings.ini").write_text("[DEFAULT]\nlib_name = cellgan\n")
     os.chdir(home)
     patches, chance, rows = load_patches("phantom", 32, 60, progress=False), random.Random(0), []
     cases = [(precision, place, value, chance.randrange(12, 60)) for precision in ("float32", "bfloat16")
-             for place in WHERE for value in (math.nan, math.inf) for _ in range(asked.moments)]
+             for place in WHERE for value in (math.nan, math.inf) for _ in range(arguments.moments)]
     for case in tqdm(cases, unit="case"):
         if problem := outcome(patches, *case): print(*case, problem)
         rows.append(dict(into=case[1], precision=case[0], tried=1, right=int(not problem)))
     table = pd.DataFrame(rows).groupby(["into", "precision"], sort=False).sum().reset_index()
     print(table.to_string(index=False))
-    if asked.write:
+    if arguments.write:
         table.to_csv(trust.FOLDER / "injections.csv", index=False)
         trust.write_readme()
     return int(table.right.sum() < table.tried.sum())

@@ -46,7 +46,9 @@ def draw_fields(folder, n):
             coarse.resize(FIELD[::-1]).save(folder / f"{field}.png", compress_level=1)
         else:
             shutil.copyfile(folder / f"{field % DRAWN}.png", folder / f"{field}.png")
-        for place in rng.choice((FIELD[0] - SIZE) * (FIELD[1] - SIZE), CELLS, replace=False):  # a place twice is one cell
+        for place in rng.choice(
+            (FIELD[0] - SIZE) * (FIELD[1] - SIZE), CELLS, replace=False
+        ):  # a place twice is one cell
             y, x = np.array(divmod(place, FIELD[1] - SIZE)) + SIZE // 2
             rows.append(f"{field}.png,class {field % 5},field {field},{x},{y}")
     (folder / "cells.csv").write_text("\n".join(rows[: n + 1]) + "\n")
@@ -82,7 +84,7 @@ class Sampler(threading.Thread):
 
 
 def draws(filed, rounds=60):
-    "Medians, for the bytes of 64 patches and for a batch of them: milliseconds, and the ratio to memory in the same round."
+    "Medians, for the bytes of 64 patches and for a batch: milliseconds, and the ratio to memory in the same round."
     import torch
 
     from cellgan.data.batches import take
@@ -102,6 +104,7 @@ def draws(filed, rounds=60):
             take(patches, torch.randint(len(patches), (64,), generator=generator), flips)
             times[name][0].append(middle - begun)
             times[name][1].append(perf_counter() - middle)
+
     def paired(mine, reference):
         return float(np.median(mine)) * 1e3, float(np.median(np.array(mine) / reference))
 
@@ -129,7 +132,9 @@ def inside(n, megabytes):
     from cellgan.training.loop import train
 
     torch.set_num_threads(1)
-    config = make_config("demo", run="run", image_size=SIZE, width=2, batch_size=8, iterations=6, device="cpu", data="cells")
+    config = make_config(
+        "demo", run="run", image_size=SIZE, width=2, batch_size=8, iterations=6, device="cpu", data="cells"
+    )
     sampler, rows = Sampler(), []
     data = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (data + megabytes * MIB + 512 * MIB,) * 2)  # address space of stacks
@@ -145,22 +150,46 @@ def inside(n, megabytes):
     first = step("read the fields into the cache", lambda: load_patches("cells", SIZE, **settings))
     filed = step("open the cache, check every pixel", lambda: load_patches("cells", SIZE, **settings))
     assert filed.fingerprint == first.fingerprint and len(filed) == n
-    print(f"a store of {filed.images.nbytes / MIB:,.0f} MiB, {filed.images.nbytes / MIB / megabytes:.1f} times the {megabytes} allowed")
+    print(
+        f"a store of {filed.images.nbytes / MIB:,.0f} MiB, {filed.images.nbytes / MIB / megabytes:.1f} times the "
+        f"{megabytes} allowed"
+    )
     fold = step("leave a fold out", lambda: filed.subset(filed.groups % 5 != 0))
     times = step("draw batches", lambda: draws(filed))
     step(f"train {config.iterations} steps on the rest", lambda: train(config, fold, progress=False))
     for name, (pixels, batch) in times.items():
-        print("{:34s} 64 by index {:5.2f} ms, ratio {:.2f}; as a batch {:6.2f} ms, ratio {:.2f}".format(name, *pixels, *batch))
+        print(
+            "{:34s} 64 by index {:5.2f} ms, ratio {:.2f}; as a batch {:6.2f} ms, ratio {:.2f}".format(
+                name, *pixels, *batch
+            )
+        )
     most = max(row[-1] for row in rows)
     size = dict(patches=n, store=round(filed.images.nbytes / MIB), allowed=megabytes)
     names = "seconds", "own", "file", "together"
-    keep(KEPT / "memory.csv", [size | dict(step=name) | {key: round(value, 1) for key, value in zip(names, found)}
-                               for name, *found in rows])
-    keep(KEPT / "draws.csv", [dict(patches=n, source=name, pixels_ms=round(pixels[0], 2), pixels_ratio=round(pixels[1], 2),
-                                   batch_ms=round(batch[0], 2), batch_ratio=round(batch[1], 2))
-                              for name, (pixels, batch) in times.items()])
+    keep(
+        KEPT / "memory.csv",
+        [size | dict(step=name) | {key: round(value, 1) for key, value in zip(names, found)} for name, *found in rows],
+    )
+    keep(
+        KEPT / "draws.csv",
+        [
+            dict(
+                patches=n,
+                source=name,
+                pixels_ms=round(pixels[0], 2),
+                pixels_ratio=round(pixels[1], 2),
+                batch_ms=round(batch[0], 2),
+                batch_ratio=round(batch[1], 2),
+            )
+            for name, (pixels, batch) in times.items()
+        ],
+    )
     print(f"most held at once: {most:.0f} MiB above the {sampler.base.sum():.0f} of the imports", flush=True)
-    return 0 if most <= megabytes and n * SIZE**2 * 3 >= 4 * megabytes * MIB else "more was held than allowed, or the store is less than four times as large"
+    return (
+        0
+        if most <= megabytes and n * SIZE**2 * 3 >= 4 * megabytes * MIB
+        else "more was held than allowed, or the store is less than four times as large"
+    )
 
 
 def main():
@@ -174,7 +203,15 @@ def main():
     with tempfile.TemporaryDirectory(prefix="cellgan-large-") as home:
         (Path(home) / "settings.ini").write_text("[DEFAULT]\nlib_name = cellgan\n")
         draw_fields(Path(home) / "cells", chosen.patches)
-        command = [sys.executable, __file__, "--inside", "--patches", str(chosen.patches), "--megabytes", str(chosen.megabytes)]
+        command = [
+            sys.executable,
+            __file__,
+            "--inside",
+            "--patches",
+            str(chosen.patches),
+            "--megabytes",
+            str(chosen.megabytes),
+        ]
         return subprocess.run(command, cwd=home, env=os.environ | dict(PYTHONPATH=str(ROOT))).returncode
 
 

@@ -87,8 +87,8 @@ def watched(home, work, seconds=None, until=None):
     return np.array([line for line in seen if line[1]])
 
 
-def row(what, asked, reached, seen, grew, right, missed=""):
-    return {"what": what, "asked": asked, "reached": reached, "seconds": round(seen[-1, 0]),
+def row(what, requested, reached, seen, grew, right, missed=""):
+    return {"what": what, "requested": requested, "reached": reached, "seconds": round(seen[-1, 0]),
             "rss at start, MiB": round(seen[0, 1] / MIB), "rss at end, MiB": round(seen[-1, 1] / MIB),
             "most, MiB": round(seen[:, 1].max() / MIB), "growth": grew, "right": right,
             "missed": "" if right else missed}
@@ -129,7 +129,7 @@ def digests(folder):
 
 
 def of_kill(home, n):
-    "The row of a set that is killed half way, and then asked for again."
+    "The row of a set that is killed half way, and then requested again."
     watched(home, lambda: write(home, n, "whole"))
     watched(home, lambda: write(home, n, "killed"), until=lambda: images_in(home / ".killed.partial") >= n // 2)
     there = times(home / ".killed.partial")
@@ -137,26 +137,26 @@ def of_kill(home, n):
     same = digests(home / "whole") == digests(home / "killed")
     kept = len(there.items() & times(home / "killed").items())
     text = f"{kept} of {len(there)} images were kept, the set is {'the same' if same else 'ANOTHER'}"
-    return row("images, killed half way and asked for again", n, images_in(home / "killed"), seen, text,
+    return row("images, killed half way and requested again", n, images_in(home / "killed"), seen, text,
                same and kept > 0, text)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=100_000, help="PNG files in the folder")
-    parser.add_argument("--images", type=int, default=1_000_000, help="images that are asked for")
+    parser.add_argument("--images", type=int, default=1_000_000, help="images that are requested")
     parser.add_argument("--minutes", type=float, default=5, help="after which writing them is stopped")
     parser.add_argument("--write", action="store_true", help="keep the table in outputs/reference/trust/load.csv")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         home = Path(folder)
         (home / "settings.ini").write_text("[DEFAULT]\nlib_name = cellgan\n")
         torch.set_num_threads(1)
         save_generator(home / "generator.safetensors", make_state(TINIEST, 5).ema, TINIEST, BETHESDA)
-        table = pd.DataFrame([of_folder(home, asked.files), of_writing(home, asked.images, asked.minutes),
-                              of_kill(home, max(10, asked.images // 100))])
+        table = pd.DataFrame([of_folder(home, arguments.files), of_writing(home, arguments.images, arguments.minutes),
+                              of_kill(home, max(10, arguments.images // 100))])
         print(table.to_string(index=False))
-        if asked.write:
+        if arguments.write:
             table.to_csv(trust.FOLDER / "load.csv", index=False)
             trust.write_readme()
     return int(not table.right.all())

@@ -1,9 +1,10 @@
 """How fast a folder of small images is read, beside Pillow alone: `uv run .ci/reading_speed.py [FOLDER]`.
 
-Writes 10,000 PNGs of 64x64 phantom cells into a temporary folder (or reads those in FOLDER), and reads them in turn with
-Pillow on every core, which only decodes, and with `load_patches`, which also finds them, checks them, hashes their pixels
-for duplicates, counts, and stores them. Five rounds in turn, so that what else the machine does hits both alike; the
-best round of each is compared. The table goes to `outputs/reference/reading/speed.csv`. A minute on two cores.
+Writes 10,000 PNGs of 64x64 phantom cells into a temporary folder (or reads those in FOLDER), and reads them in turn
+with Pillow on every core, which only decodes, and with `load_patches`, which also finds them, checks them, hashes
+their pixels for duplicates, counts, and stores them. Five rounds in turn, so that what else the machine does hits
+both alike; the best round of each is compared. The table goes to `outputs/reference/reading/speed.csv`. A minute on
+two cores.
 """
 
 import csv
@@ -67,7 +68,9 @@ def main(folder):
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "speed.csv", "w", newline="") as file:
         rows = [(name, os.cpu_count(), round(best[name]), *map(round, found)) for name, found in rates.items()]
-        csv.writer(file, lineterminator="\n").writerows([("reader", "cores", "images a second", *(f"round {i + 1}" for i in range(ROUNDS))), *rows])
+        csv.writer(file, lineterminator="\n").writerows(
+            [("reader", "cores", "images a second", *(f"round {i + 1}" for i in range(ROUNDS))), *rows]
+        )
     print(f"{pillow:,.0f} images a second with Pillow, {ours:,.0f} with load_patches: a factor of {pillow / ours:.2f}")
 
 

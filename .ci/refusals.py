@@ -244,10 +244,10 @@ def main():
     parser.add_argument("--only", default="", help="the notebooks to try, with commas between")
     parser.add_argument("--every", type=int, default=1, help="tries every so many of the cases")
     parser.add_argument("--write", action="store_true", help="keep the table in outputs/reference/trust/refusals.csv")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     home, rows, first = new_home(), [], {}
-    chosen = [case for case in cases() if not asked.only or case[0] in asked.only.split(",")][::asked.every]
+    chosen = [case for case in cases() if not arguments.only or case[0] in arguments.only.split(",")][::arguments.every]
     for case in tqdm(chosen, unit="case"):
         cell, row = forked_row(home, *case)
         rows.append(row)
@@ -260,7 +260,7 @@ def main():
         print(row.notebook, row.parameter, row.value, row.started, row.problem)
     print(f"{len(table)} tried, {(table.problem == '').sum()} right, the slowest typed start "
           f"{table[table.started == 'typed'].seconds.max()} s")
-    if asked.write:
+    if arguments.write:
         table.to_csv(trust.FOLDER / "refusals.csv", index=False)
         trust.write_readme()
     return int((table.problem != "").any())

@@ -37,7 +37,13 @@ def render(
     notebook: Path,  # the front page's notebook, in nbs/
 ) -> dict[Path, bytes]:  # each file to write, with its content
     "README.md and the pictures that the outputs of `notebook` hold."
-    exporter = MarkdownExporter(config=Config(NbConvertBase={"display_data_priority": ["text/markdown", "image/svg+xml", "image/png", "text/html", "text/plain"]}))
+    exporter = MarkdownExporter(
+        config=Config(
+            NbConvertBase={
+                "display_data_priority": ["text/markdown", "image/svg+xml", "image/png", "text/html", "text/plain"]
+            }
+        )
+    )
     exporter.exclude_input = True
     resources = {"unique_key": notebook.stem, "output_files_dir": "images"}
     page, resources = exporter.from_notebook_node(nbformat.read(notebook, as_version=4), resources)

@@ -140,13 +140,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", nargs="+", choices=WORK, help="do this here, and keep what comes of it in files")
     parser.add_argument("--write", action="store_true", help="keep the table in outputs/reference/trust")
-    asked = parser.parse_args()
-    if asked.work:
-        do(asked.work)
+    arguments = parser.parse_args()
+    if arguments.work:
+        do(arguments.work)
         return 0
     table = pd.DataFrame(rows())
     print(table.to_string(index=False))
-    if asked.write:
+    if arguments.write:
         table.to_csv(trust.FOLDER / "reproducible.csv", index=False)
         trust.write_readme()
     return int(not table[table.against.str.contains("fresh")].equal.all())

@@ -10,45 +10,66 @@ import pandas as pd
 
 FOLDER = Path(__file__).resolve().parents[1] / "outputs" / "reference" / "trust"
 PARTS = {
-    "faults.csv": ("Damaged and hostile input", "`uv run .ci/faults.py --write`, and for CRIC's own images and table "
-                   "`uv run .ci/faults.py --data data/cric --write`. A case is right when the input is refused by one "
-                   "line of ours, or, for images and rows, left out and reported, each cell of it. A WebP has no "
-                   "checksum: where flipped bits leave one readable, its cells are read, and that is counted as right."),
-    "crashes.csv": ("Killed at random moments", "`uv run .ci/crashes.py --write`; `--moments`, `--launched` and "
-                    "`--only` say how much, and `--data data/cric` adds real cells, of twelve of CRIC's fields. A kill "
-                    "ends every process of the work; then it is started again in the same words. It is right when "
-                    "everything that it leaves is bit for bit what undisturbed work leaves. `seconds` is how long the "
-                    "undisturbed work took on the machine that made the table. Training, checkpoint, generate and "
-                    "cache are forked with their imports done, so that the kills fall into the work itself; the others "
-                    "are started as people do. Of *launcher of two*, training in two processes, papermill or its "
-                    "kernel alone is killed, and the rest has to end by itself within two minutes."),
-    "injections.csv": ("Numbers that are not finite", "`uv run .ci/injections.py --write`. NaN or infinity is put into "
-                       "one place of a training run, in one iteration. It is right when the run stops with an error of "
-                       "ours at the next line of metrics at the latest, and the checkpoint that stays is from before."),
-    "refusals.csv": ("What must be refused", "`uv run .ci/refusals.py --write`. Every parameter of every workflow gets "
-                     "values of another type, outside of both ends of its rule, infinite, not a number, too long, and "
-                     "names that are nearly right. It is right when the workflow stops within 6 seconds of a "
-                     "processor's time, with one line that names the parameter or the path that was given, and nothing "
-                     "on disk has changed. Every case runs the notebook's cells in a forked process that has its "
-                     "imports done; for each cell that refuses, the first case is also started as a user types it, "
-                     "with papermill: `typed` says how many, `slowest` is the longest of these in seconds, and "
-                     "`processor` how many of them a processor was at work on it; the machine had other programs to "
-                     "run beside it."),
-    "reproducible.csv": ("The same bits", "`uv run .ci/reproducible.py --write`. The same work with the same seed, in "
-                         "processes of their own: training by the demo's settings at 32x32, the kept generator's "
-                         "cells, folds, a judge, and a study of two runs. In a fresh process the bits must be the same. With "
-                         "another number of processes or threads, or with the instructions of an older processor, sums "
-                         "are added in another order, so they need not be: the largest difference is what that came "
-                         "to, in weights as they are, and in pixels from 0 to 255."),
-    "load.csv": ("Large amounts", "`uv run .ci/load.py --write`. A folder of small files may take 1 GiB beside the "
-                 "patches, and writing less than 1 KiB more for each image; a set that was killed half way is asked "
-                 "for again in the same words, and has to go on with what was there. Memory is the process's resident "
-                 "memory, seen from outside. `reached` is what there was when the time was over; nothing is "
-                 "extrapolated."),
-    "dependencies.csv": ("What it stands on", "`uv run .ci/dependencies.py`, from `pyproject.toml` and the packages' "
-                         "own metadata. Versions are pinned."),
+    "faults.csv": (
+        "Damaged and hostile input",
+        "`uv run .ci/faults.py --write`, and for CRIC's own images and table "
+        "`uv run .ci/faults.py --data data/cric --write`. A case is right when the input is refused by one "
+        "line of ours, or, for images and rows, left out and reported, each cell of it. A WebP has no "
+        "checksum: where flipped bits leave one readable, its cells are read, and that is counted as right.",
+    ),
+    "crashes.csv": (
+        "Killed at random moments",
+        "`uv run .ci/crashes.py --write`; `--moments`, `--launched` and "
+        "`--only` say how much, and `--data data/cric` adds real cells, of twelve of CRIC's fields. A kill "
+        "ends every process of the work; then it is started again in the same words. It is right when "
+        "everything that it leaves is bit for bit what undisturbed work leaves. `seconds` is how long the "
+        "undisturbed work took on the machine that made the table. Training, checkpoint, generate and "
+        "cache are forked with their imports done, so that the kills fall into the work itself; the others "
+        "are started as people do. Of *launcher of two*, training in two processes, papermill or its "
+        "kernel alone is killed, and the rest has to end by itself within two minutes.",
+    ),
+    "injections.csv": (
+        "Numbers that are not finite",
+        "`uv run .ci/injections.py --write`. NaN or infinity is put into "
+        "one place of a training run, in one iteration. It is right when the run stops with an error of "
+        "ours at the next line of metrics at the latest, and the checkpoint that stays is from before.",
+    ),
+    "refusals.csv": (
+        "What must be refused",
+        "`uv run .ci/refusals.py --write`. Every parameter of every workflow gets "
+        "values of another type, outside of both ends of its rule, infinite, not a number, too long, and "
+        "names that are nearly right. It is right when the workflow stops within 6 seconds of a "
+        "processor's time, with one line that names the parameter or the path that was given, and nothing "
+        "on disk has changed. Every case runs the notebook's cells in a forked process that has its "
+        "imports done; for each cell that refuses, the first case is also started as a user types it, "
+        "with papermill: `typed` says how many, `slowest` is the longest of these in seconds, and "
+        "`processor` how many of them a processor was at work on it; the machine had other programs to "
+        "run beside it.",
+    ),
+    "reproducible.csv": (
+        "The same bits",
+        "`uv run .ci/reproducible.py --write`. The same work with the same seed, in "
+        "processes of their own: training by the demo's settings at 32x32, the kept generator's "
+        "cells, folds, a judge, and a study of two runs. In a fresh process the bits must be the same. With "
+        "another number of processes or threads, or with the instructions of an older processor, sums "
+        "are added in another order, so they need not be: the largest difference is what that came "
+        "to, in weights as they are, and in pixels from 0 to 255.",
+    ),
+    "load.csv": (
+        "Large amounts",
+        "`uv run .ci/load.py --write`. A folder of small files may take 1 GiB beside the "
+        "patches, and writing less than 1 KiB more for each image; a set that was killed half way is asked "
+        "for again in the same words, and has to go on with what was there. Memory is the process's resident "
+        "memory, seen from outside. `reached` is what there was when the time was over; nothing is "
+        "extrapolated.",
+    ),
+    "dependencies.csv": (
+        "What it stands on",
+        "`uv run .ci/dependencies.py`, from `pyproject.toml` and the packages' own metadata. Versions are pinned.",
+    ),
     "vulnerabilities.csv": (
-        "Known vulnerabilities", "`uv run .ci/dependencies.py --vulnerabilities`: the tool safety 1.10.3 looks up every "
+        "Known vulnerabilities",
+        "`uv run .ci/dependencies.py --vulnerabilities`: the tool safety 1.10.3 looks up every "
         "installed package, of all groups, in the database of safety-db 2021.7.17, the newest that comes as a package "
         "itself and so needs no network. `listed` is how many of the packages that database knows, `advisories` how "
         "many it has for them, and `found` how many of these are about the version that is installed. It has to find "
@@ -56,7 +77,8 @@ PARTS = {
         "and a package that it does not list may have been vulnerable, too: nothing found means that no flaw known by "
         "then is in these versions, and no more. Two newer tools ask a server for each package and cannot do without: "
         "`pip-audit` 2.10.1 passed over what it could not look up and still ended with *No known vulnerabilities "
-        "found*, `uv audit` ended with an error. With a network, `uv audit` is the one to run."),
+        "found*, `uv audit` ended with an error. With a network, `uv audit` is the one to run.",
+    ),
 }
 
 
@@ -66,9 +88,16 @@ def by_notebook(table):
     slowest = typed.loc[typed.groupby("notebook").seconds.idxmax()].set_index("notebook")
     problem = table.notebook + " " + table.parameter + " " + table.value + ", " + table.started + ": " + table.problem
     rows = table.assign(right=table.problem.isna(), missed=problem).groupby("notebook", sort=False)
-    return pd.DataFrame(dict(
-        tried=rows.size(), right=rows.right.sum(), typed=typed.groupby("notebook").size(), slowest=slowest.seconds,
-        processor=slowest.processor, missed=rows.missed.agg(lambda texts: "; ".join(texts.dropna())))).reset_index()
+    return pd.DataFrame(
+        dict(
+            tried=rows.size(),
+            right=rows.right.sum(),
+            typed=typed.groupby("notebook").size(),
+            slowest=slowest.seconds,
+            processor=slowest.processor,
+            missed=rows.missed.agg(lambda texts: "; ".join(texts.dropna())),
+        )
+    ).reset_index()
 
 
 SHORTER = {"refusals.csv": by_notebook}
@@ -94,11 +123,14 @@ def write_readme():
     "Writes the page from the tables that are there."
     parts = []
     for name, (title, text) in PARTS.items():
-        if not (FOLDER / name).is_file(): continue
+        if not (FOLDER / name).is_file():
+            continue
         table = SHORTER.get(name, pd.DataFrame)(pd.read_csv(FOLDER / name))
         parts.append(f"## {title}\n\n{text}\n\n{total(table)}{markdown(table)}\n")
-    intro = ("# Tried to break it\n\nEach table is made by the command above it, on two cores of a Linux machine, and "
-             "this page from the tables by `.ci/trust.py`. Misses are listed by name.\n\n")
+    intro = (
+        "# Tried to break it\n\nEach table is made by the command above it, on two cores of a Linux machine, and "
+        "this page from the tables by `.ci/trust.py`. Misses are listed by name.\n\n"
+    )
     (FOLDER / "README.md").write_text(intro + "\n".join(parts))
 
 

@@ -1,6 +1,6 @@
-"""The wheel outside of a clone: `python .ci/wheel.py` builds it, installs it without its dependencies into an environment
-of its own, and runs the command `cellgan` in an empty folder. Python sees only the packages that the work needs; what lies
-below site-packages must be the same afterwards. Needs uv; takes half a minute.
+"""The wheel outside of a clone: `python .ci/wheel.py` builds it, installs it without its dependencies into an
+environment of its own, and runs the command `cellgan` in an empty folder. Python sees only the packages that the
+work needs; what lies below site-packages must be the same afterwards. Needs uv; takes half a minute.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ SAMPLING = "torch torchvision numpy PIL safetensors tqdm torchgen functorch typi
 TRAINING = SAMPLING + "accelerate huggingface_hub packaging psutil yaml pandas dateutil pytz".split()
 
 # Python runs it at every start of the environment, by a .pth file.
-HIDE = '''
+HIDE = """
 import os, sys
 
 class Only:
@@ -31,7 +31,7 @@ class Only:
         return self.finder.find_spec(name, path, target) if known else None
 
 sys.meta_path[:] = map(Only, sys.meta_path)
-'''
+"""
 
 
 def run(*arguments, **options):
@@ -45,7 +45,19 @@ def built_wheel(folder):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
-    run("uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, source, check=True)
+    run(
+        "uv",
+        "build",
+        "--quiet",
+        "--wheel",
+        "--no-build-isolation",
+        "--python",
+        sys.executable,
+        "--out-dir",
+        folder,
+        source,
+        check=True,
+    )
     return next(folder.glob("*.whl"))
 
 
@@ -53,7 +65,18 @@ def environment(folder):
     "An environment with the wheel, which sees our packages behind it; returns the environment and its site-packages."
     run("uv", "venv", "--quiet", "--no-config", "--python", sys.executable, folder / "env", check=True)
     python = folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    run("uv", "pip", "install", "--quiet", "--no-deps", "--compile-bytecode", "--python", python, built_wheel(folder), check=True)
+    run(
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--compile-bytecode",
+        "--python",
+        python,
+        built_wheel(folder),
+        check=True,
+    )
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", check=True).stdout.strip())
     (site / "hide_packages.py").write_text(HIDE)
     (site / "behind.pth").write_text(f"{sysconfig.get_path('purelib')}\nimport hide_packages\n")
@@ -62,7 +85,11 @@ def environment(folder):
 
 def content(folder):
     "What lies below a folder: name and digest of every file."
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
 
 
 def failures():
@@ -74,13 +101,22 @@ def failures():
 
         def cellgan(allowed, *arguments):
             variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-            return run(programs / "cellgan", *arguments, cwd=empty, env=variables | {"ALLOWED": " ".join(["cellgan", "hide_packages", *allowed])})
+            return run(
+                programs / "cellgan",
+                *arguments,
+                cwd=empty,
+                env=variables | {"ALLOWED": " ".join(["cellgan", "hide_packages", *allowed])},
+            )
 
         cellgan(SAMPLING, "--help")  # writes hide_packages' bytecode
         before = content(site)
         drawn = cellgan(SAMPLING, "generate", "--counts", "HSIL=3, NILM=2")
         images = sorted(file.relative_to(empty).as_posix() for file in empty.rglob("*.png"))
-        expected = [f"outputs/kept/synthetic/{name}/{name}_0000{i}.png" for name, n in (("HSIL", 3), ("NILM", 2)) for i in range(n)]
+        expected = [
+            f"outputs/kept/synthetic/{name}/{name}_0000{i}.png"
+            for name, n in (("HSIL", 3), ("NILM", 2))
+            for i in range(n)
+        ]
         if drawn.returncode or images != expected:
             yield f"generate: status {drawn.returncode}, {images}\n{drawn.stderr[-2000:]}"
         small = "--run small --image_size 32 --width 2 --iterations 4 --batch_size 4 --phantom_patches 100 --device cpu"
@@ -89,8 +125,13 @@ def failures():
             yield f"train: status {trained.returncode}\n{trained.stderr[-2000:]}"
         for command, extra in (("train", "train"), ("report --data nowhere", "train"), ("evaluate", "evaluate")):
             said = cellgan(SAMPLING, *command.split())
-            if said.returncode != 1 or len(said.stderr.splitlines()) != 1 or f"pip install 'cellgan[{extra}]'" not in said.stderr:
-                yield f"{command} without its packages: status {said.returncode}, not one line that names the extra\n{said.stderr[-2000:]}"
+            if (
+                said.returncode != 1
+                or len(said.stderr.splitlines()) != 1
+                or f"pip install 'cellgan[{extra}]'" not in said.stderr
+            ):
+                wrong = f"status {said.returncode}, not one line that names the extra"
+                yield f"{command} without its packages: {wrong}\n{said.stderr[-2000:]}"
         if changed := sorted(set(before.items()) ^ set(content(site).items())):
             yield f"below site-packages changed: {', '.join(sorted({name for name, _ in changed})[:5])}"
 

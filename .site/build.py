@@ -120,7 +120,9 @@ def named(paths):
 def copy_files(source):
     "What pages show or lead to, besides pages."
     shutil.copytree(ROOT / "nbs" / "images", source / "nbs" / "images")
-    shutil.copytree(ROOT / "outputs" / "reference", source / "outputs" / "reference", ignore=shutil.ignore_patterns("*.md"))
+    shutil.copytree(
+        ROOT / "outputs" / "reference", source / "outputs" / "reference", ignore=shutil.ignore_patterns("*.md")
+    )
     for name in LINKED:
         shutil.copy(ROOT / name, source / name)
 
@@ -150,7 +152,7 @@ def lay_out(source):
 
 def build(
     folder: Path,  # where the site is written
-) -> int:          # 0 if there was no warning
+) -> int:  # 0 if there was no warning
     "The site, whole and searchable without a server."
     with tempfile.TemporaryDirectory() as work:
         source, built = Path(work, "source"), Path(work, "html")

@@ -1,4 +1,5 @@
-"""The hook that gives Sphinx the comments beside parameters: `name: type,  # what it is` becomes a `:param name:` field."""
+"""The hook that gives Sphinx the comments beside parameters: `name: type, # what it is` becomes a `:param name:` field.
+"""
 
 import re
 

@@ -42,7 +42,7 @@ class Project:
 
     def __init__(
         self,
-        *notebooks: str,    # to copy into it, where a test changes them; without any, the real folder is linked
+        *notebooks: str,  # to copy into it, where a test changes them; without any, the real folder is linked
         typed: tuple = (),  # notebooks whose first run is started as a user types it
     ):
         self.root, self.home = project_root(), Path(tempfile.mkdtemp())
@@ -84,7 +84,10 @@ class Project:
 
     def run_typed(self, module, arguments, kernels):
         "Runs `python -m module arguments`; returns the exit status and all that was printed."
-        command, environment = [sys.executable, "-m", module, *arguments], os.environ | ENVIRONMENT | kernels | self.environment
+        command, environment = (
+            [sys.executable, "-m", module, *arguments],
+            os.environ | ENVIRONMENT | kernels | self.environment,
+        )
         done = subprocess.run(command, cwd=self.home, capture_output=True, text=True, env=environment)
         return done.returncode, done.stdout + done.stderr
 

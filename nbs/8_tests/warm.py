@@ -16,8 +16,10 @@ import tempfile
 import threading
 from pathlib import Path
 
-IMPORTED = ("IPython.core.interactiveshell ipykernel.kernelapp nbclient nbformat papermill.cli pandas matplotlib scipy.stats "
-            "skimage.measure torch torch._dynamo torchvision torch_fidelity")
+IMPORTED = (
+    "IPython.core.interactiveshell ipykernel.kernelapp nbclient nbformat papermill.cli pandas matplotlib scipy.stats "
+    "skimage.measure torch torch._dynamo torchvision torch_fidelity"
+)
 
 
 class WarmServer:

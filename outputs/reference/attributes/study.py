@@ -22,30 +22,49 @@ from cellgan.core.plotting import set_style
 from cellgan.data.attributes import measured_attributes
 from cellgan.data.patches import patches_of
 from cellgan.evaluation.classifier import class_agreement
-from cellgan.evaluation.control import (ceiling, control_figure, direction_ranks, ranks_by_class,
-                                        requested_and_measured, side_effects)
+from cellgan.evaluation.control import (
+    ceiling,
+    control_figure,
+    direction_ranks,
+    ranks_by_class,
+    requested_and_measured,
+    side_effects,
+)
 from cellgan.evaluation.reference import real_data
 from cellgan.evaluation.ruler import make_ruler
 from cellgan.training.loop import train
 from cellgan.training.synthesis import load_synthesizer
 
 NAMES = "nuclear_area, nc_ratio, stain, crowding"
-WAYS = {"ceiling": "truth of real cells", "conditioned": "conditioned in training", "regression": "direction, regression",
-        "singular vectors": "direction, singular vectors"}
+WAYS = {
+    "ceiling": "truth of real cells",
+    "conditioned": "conditioned in training",
+    "regression": "direction, regression",
+    "singular vectors": "direction, singular vectors",
+}
 COLOURS = {"ceiling": "0.6", "conditioned": "#1f77b4", "regression": "#d98c3f", "singular vectors": "#7f6fb0"}
 PER_CLASS = 150
 
 
 def settings():
     "What the generator with attributes is trained with."
-    return make_config("demo", run="attributes", iterations=6000, width=6, batch_size=8, attributes=NAMES,
-                       attribute_measured=3, threads=1)
+    return make_config(
+        "demo",
+        run="attributes",
+        iterations=6000,
+        width=6,
+        batch_size=8,
+        attributes=NAMES,
+        attribute_measured=3,
+        threads=1,
+    )
 
 
 def trained(config):
     "The generator of a run, trained where it is not there."
-    file = run_folder(config.run)/"generator.safetensors"
-    if not file.exists(): train(config, patches_of(config))
+    file = run_folder(config.run) / "generator.safetensors"
+    if not file.exists():
+        train(config, patches_of(config))
     return load_synthesizer(file)
 
 
@@ -54,17 +73,24 @@ def all_ranks(conditioned, plain, patches):
     labels = torch.arange(len(patches.classes)).repeat_interleave(PER_CLASS)
     requested, measured = requested_and_measured(conditioned, labels)
     tables = {"ceiling": ceiling(patches), "conditioned": ranks_by_class(requested, measured, labels, patches.classes)}
-    for way in ("regression", "singular vectors"): tables[way] = direction_ranks(plain, requested, labels, way)
-    rows = [dict(way=way, **{"class": name}, attribute=attribute, rank=round(value, 4))
-            for way, table in tables.items() for name, row in table.iterrows() for attribute, value in row.items()]
+    for way in ("regression", "singular vectors"):
+        tables[way] = direction_ranks(plain, requested, labels, way)
+    rows = [
+        dict(way=way, **{"class": name}, attribute=attribute, rank=round(value, 4))
+        for way, table in tables.items()
+        for name, row in table.iterrows()
+        for attribute, value in row.items()
+    ]
     return pd.DataFrame(rows)
 
 
 def agreement_of(judge):
     "A function: images and labels -> the share that the judge recognises."
+
     def agreement(images, labels):
         confusion = class_agreement(judge.classifier, images, labels).confusion
         return confusion.trace() / confusion.sum()
+
     return agreement
 
 
@@ -83,7 +109,7 @@ def draw(ranks):
     ax.set(xticks=range(len(names)), ylabel="rank correlation within a class", ylim=(-0.3, 1))
     ax.set_xticklabels([name.replace("_", " ") for name in names])
     ax.legend(fontsize=7, ncols=2)
-    fig.savefig(HERE/"figure.png", dpi=110)
+    fig.savefig(HERE / "figure.png", dpi=110)
 
 
 def main():
@@ -92,14 +118,14 @@ def main():
     conditioned, plain = trained(settings()), trained(make_config("demo"))
     patches = patches_of(conditioned.config)
     ranks = all_ranks(conditioned, plain, patches)
-    ranks.to_csv(HERE/"ranks.csv", index=False)
+    ranks.to_csv(HERE / "ranks.csv", index=False)
     draw(ranks)
     few = patches.subset(torch.arange(1500))
     judge = make_ruler(real_data(plain.config), 100).judge
     labels = torch.arange(len(patches.classes)).repeat_interleave(80)
     effects = side_effects(conditioned, measured_attributes(few), few.labels, labels, agreement_of(judge))
-    effects.round(4).to_csv(HERE/"effects.csv", index_label="attribute")
-    control_figure(conditioned, "LSIL", seed=3).savefig(HERE/"cells.jpg", dpi=110, pil_kwargs=dict(quality=88))
+    effects.round(4).to_csv(HERE / "effects.csv", index_label="attribute")
+    control_figure(conditioned, "LSIL", seed=3).savefig(HERE / "cells.jpg", dpi=110, pil_kwargs=dict(quality=88))
     print(ranks.pivot_table(index=["way", "class"], columns="attribute", values="rank", sort=False), effects, sep="\n")
 
 

@@ -57,8 +57,13 @@ def measured(n):
         find_copies(queries[:end], known)
         seconds.append(time.process_time() - begun)
     each = (seconds[1] - seconds[0]) / QUERIES
-    return dict(references=n, milliseconds_per_query=1e3 * each, microseconds_per_pair=1e6 * each / n,
-                seconds_all=each * n, memory=most[0] - before)
+    return dict(
+        references=n,
+        milliseconds_per_query=1e3 * each,
+        microseconds_per_pair=1e6 * each / n,
+        seconds_all=each * n,
+        memory=most[0] - before,
+    )
 
 
 if __name__ == "__main__":
@@ -66,7 +71,10 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         print(pd.DataFrame([measured(int(sys.argv[1]))]).round(2).to_csv(index=False), end="")
         sys.exit()
-    rows = [subprocess.run([sys.executable, __file__, str(n)], capture_output=True, text=True, check=True).stdout for n in SIZES]
+    rows = [
+        subprocess.run([sys.executable, __file__, str(n)], capture_output=True, text=True, check=True).stdout
+        for n in SIZES
+    ]
     lines = [rows[0].splitlines()[0], *(row.splitlines()[1] for row in rows)]
     (HERE / "scale.csv").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

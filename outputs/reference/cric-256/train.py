@@ -3,8 +3,9 @@
     python outputs/reference/cric-256/train.py train data/cric --minutes 9    # again and again, where the GPU is
     python outputs/reference/cric-256/train.py publish data/cric              # writes the files of this folder
 
-The folder is in the CRIC layout. Every fifth field is kept out. `train` goes on from the checkpoint in outputs/cric-256/.
-Settings that differ from the preset `fast` follow as `name=value`, the same ones each time: `iterations=20000 batch_size=64`.
+The folder is in the CRIC layout. Every fifth field is kept out. `train` goes on from the checkpoint in
+outputs/cric-256/. Settings that differ from the preset `fast` follow as `name=value`, the same ones each time:
+`iterations=20000 batch_size=64`.
 """
 
 import argparse
@@ -49,10 +50,20 @@ def go_on(patches, config, minutes):
         timer.daemon = True
         timer.start()
     begun, gpu = time.perf_counter(), torch.cuda.is_available()
-    try: train(config, patches)
-    except KeyboardInterrupt as stopped: print(stopped)
-    print(json.dumps(dict(gpu=torch.cuda.get_device_name() if gpu else "none", torch=torch.__version__,
-                          minutes=(time.perf_counter() - begun) / 60, peak_GiB=torch.cuda.max_memory_allocated() / 2**30 if gpu else None)))
+    try:
+        train(config, patches)
+    except KeyboardInterrupt as stopped:
+        print(stopped)
+    print(
+        json.dumps(
+            dict(
+                gpu=torch.cuda.get_device_name() if gpu else "none",
+                torch=torch.__version__,
+                minutes=(time.perf_counter() - begun) / 60,
+                peak_GiB=torch.cuda.max_memory_allocated() / 2**30 if gpu else None,
+            )
+        )
+    )
     print(*(RUN / "metrics.jsonl").read_text().splitlines()[-1:])
 
 
@@ -72,8 +83,10 @@ def publish(classes, per_class=8):
 
 def value(text):
     "A setting's value from the command line."
-    try: return ast.literal_eval(text)
-    except (ValueError, SyntaxError): return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def main():
@@ -86,8 +99,11 @@ def main():
     settings = {name: value(text) for name, text in (setting.split("=", 1) for setting in words.settings)}
     config = make_config("fast", **{"run": RUN.name, "data": "cric", "balanced": True, **settings})
     patches = known_fields(words.folder, config)
-    if words.what == "train": go_on(patches, config, words.minutes)
-    else: publish(patches.classes)
+    if words.what == "train":
+        go_on(patches, config, words.minutes)
+    else:
+        publish(patches.classes)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -31,8 +31,11 @@ from cellgan.evaluation.ruler import make_ruler
 from cellgan.training.loop import train
 
 OLD, NEW = ("NILM", "LSIL", "ASC-H"), ("ASC-US", "HSIL")
-STARTS = {"random weights": "", "its generator": "fine-tuning/source/generator.safetensors",
-          "its checkpoint": "fine-tuning/source"}
+STARTS = {
+    "random weights": "",
+    "its generator": "fine-tuning/source/generator.safetensors",
+    "its checkpoint": "fine-tuning/source",
+}
 
 
 def of_classes(patches, names):
@@ -46,12 +49,23 @@ def of_classes(patches, names):
 def curve(name, seed, ruler, patches):
     "A run's distance at each save: rows of seed, start, thousands of images, FD-cell."
     start = STARTS[name]
-    config = make_config("demo", run=f"fine-tuning/{name.split()[-1]}-{seed}", iterations=1200, decay_from=1.0, seed=seed,
-                         start_from=str(run_folder("x").parent/start) if start else None, resume=False)
+    config = make_config(
+        "demo",
+        run=f"fine-tuning/{name.split()[-1]}-{seed}",
+        iterations=1200,
+        decay_from=1.0,
+        seed=seed,
+        start_from=str(run_folder("x").parent / start) if start else None,
+        resume=False,
+    )
     rows = []
+
     def measure(state, report):
         distance = distance_of(state, config, ruler)
-        rows.append(dict(seed=seed, start=name, kimg=state.iteration * config.batch_size / 1000, distance=round(distance, 3)))
+        rows.append(
+            dict(seed=seed, start=name, kimg=state.iteration * config.batch_size / 1000, distance=round(distance, 3))
+        )
+
     train(config, patches, on_save=measure)
     return rows
 
@@ -78,7 +92,7 @@ def draw(curves):
             ax.plot(run.kimg, run.distance, color=f"C{number}", alpha=0.8, label=start if seed == 0 else None)
     ax.set(xlabel="thousand images seen", ylabel="FD-cell", yscale="log")
     ax.legend(title="begins with")
-    fig.savefig(HERE/"figure.png", dpi=110)
+    fig.savefig(HERE / "figure.png", dpi=110)
 
 
 if __name__ == "__main__":
@@ -88,8 +102,9 @@ if __name__ == "__main__":
     train(source, of_classes(whole, OLD))
     ruler = make_ruler(RealData(new_slides, split_three(new_slides), "no"), 200)
     seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
-    curves = pd.DataFrame([row for seed in seeds for name in STARTS
-                           for row in curve(name, seed, ruler, of_classes(whole, NEW))])
-    curves.to_csv(HERE/"curves.csv", index=False)
-    images_needed(curves).to_csv(HERE/"table.csv", index=False)
+    curves = pd.DataFrame(
+        [row for seed in seeds for name in STARTS for row in curve(name, seed, ruler, of_classes(whole, NEW))]
+    )
+    curves.to_csv(HERE / "curves.csv", index=False)
+    images_needed(curves).to_csv(HERE / "table.csv", index=False)
     draw(curves)

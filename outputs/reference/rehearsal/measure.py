@@ -1,4 +1,5 @@
-"""Counts the peak memory of a training step, and measures it on the CPU: `python outputs/reference/rehearsal/measure.py`.
+"""Counts the peak memory of a training step, and measures it on the CPU: `python
+outputs/reference/rehearsal/measure.py`.
 
 Three models at two sizes of image, each in one pass and in micro-batches, narrow so that they take seconds. Writes
 `measured.csv` beside itself.
@@ -39,8 +40,15 @@ if __name__ == "__main__":
             for micro_batch in (0, 2):
                 config = make_config("paper", model=model, image_size=image_size, micro_batch=micro_batch, **NARROW)
                 counted, measured = peak_memory(config)[0], measured_peak(config)
-                rows.append(dict(model=model, image_size=image_size, micro_batch=micro_batch,
-                                 counted_MiB=round(counted / 2**20, 2), measured_MiB=round(measured / 2**20, 2),
-                                 counted_of_measured=round(counted / measured, 4)))
+                rows.append(
+                    dict(
+                        model=model,
+                        image_size=image_size,
+                        micro_batch=micro_batch,
+                        counted_MiB=round(counted / 2**20, 2),
+                        measured_MiB=round(measured / 2**20, 2),
+                        counted_of_measured=round(counted / measured, 4),
+                    )
+                )
                 print(rows[-1], flush=True)
                 pd.DataFrame(rows).to_csv(FILE, index=False)

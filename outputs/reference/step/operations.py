@@ -2,9 +2,10 @@
 
     python outputs/reference/step/operations.py BEFORE [AFTER]
 
-What the processor or the GPU computes in a step is a list of torch's operations with the shapes of their tensors. It does
-not depend on what else the machine does. Steps of `cellgan.training.bench` at 256x256, width 8, batch 8, on tensors
-that have shapes and no numbers. Writes `operations.csv`: how many operations, and how many of them only one commit has.
+What the processor or the GPU computes in a step is a list of torch's operations with the shapes of their tensors. It
+does not depend on what else the machine does. Steps of `cellgan.training.bench` at 256x256, width 8, batch 8, on
+tensors that have shapes and no numbers. Writes `operations.csv`: how many operations, and how many of them only one
+commit has.
 """
 
 import json
@@ -46,7 +47,9 @@ def answer():
     answers = {}
     for name, kind in KINDS.items():
         for precision in ("float32", "bfloat16"):
-            config = make_config("paper", image_size=256, width=8, batch_size=8, device="cpu", precision=precision, **kind)
+            config = make_config(
+                "paper", image_size=256, width=8, batch_size=8, device="cpu", precision=precision, **kind
+            )
             with FakeTensorMode():
                 state, batch = empty_state(config, 5), empty_batch(config)
                 state.iteration = 0 if kind["r1_every"] == 1 else 1
@@ -62,8 +65,9 @@ def operations_of(commit, folder):
     archive = subprocess.run(["git", "archive", commit, "cellgan"], cwd=ROOT, capture_output=True, check=True)
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     environment = os.environ | dict(PYTHONPATH=str(folder))
-    printed = subprocess.run([sys.executable, __file__, "answer"], env=environment, cwd=folder, text=True,
-                             capture_output=True)
+    printed = subprocess.run(
+        [sys.executable, __file__, "answer"], env=environment, cwd=folder, text=True, capture_output=True
+    )
     if printed.returncode:
         raise SystemExit(printed.stderr)
     return json.loads(next(line for line in printed.stdout.splitlines() if line.startswith("operations "))[11:])
@@ -78,12 +82,27 @@ def compare(before, after):
     for kind, old in found[0].items():
         new = found[1][kind]
         gone, added = Counter(old) - Counter(new), Counter(new) - Counter(old)
-        rows.append(dict(step=kind, operations_before=len(old), operations_after=len(new), only_before=gone.total(),
-                         only_after=added.total(), same_order=old == new))
-        print(rows[-1], *(f"\n  - {n} x {name}" for name, n in gone.items()),
-              *(f"\n  + {n} x {name}" for name, n in added.items()))
-    commits = [subprocess.run(["git", "rev-parse", "--short", name], cwd=ROOT, capture_output=True, text=True,
-                              check=True).stdout.strip() for name in (before, after)]
+        rows.append(
+            dict(
+                step=kind,
+                operations_before=len(old),
+                operations_after=len(new),
+                only_before=gone.total(),
+                only_after=added.total(),
+                same_order=old == new,
+            )
+        )
+        print(
+            rows[-1],
+            *(f"\n  - {n} x {name}" for name, n in gone.items()),
+            *(f"\n  + {n} x {name}" for name, n in added.items()),
+        )
+    commits = [
+        subprocess.run(
+            ["git", "rev-parse", "--short", name], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in (before, after)
+    ]
     pd.DataFrame(rows).assign(before=commits[0], after=commits[1]).to_csv(HERE / "operations.csv", index=False)
 
 

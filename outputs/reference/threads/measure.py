@@ -40,9 +40,13 @@ def make_step():
     state, accelerator = make_state(CONFIG, len(patches.classes)), make_accelerator(CONFIG)
     compile_networks(state.generator, state.discriminator)
     sampler = BatchSampler(patches.labels, CONFIG.batch_size, True, 0)
+
     def step():
         state.iteration += 1
-        model_of(CONFIG).training_step(state, sample_batch(patches, sampler, CONFIG, state.iteration), CONFIG, accelerator)
+        model_of(CONFIG).training_step(
+            state, sample_batch(patches, sampler, CONFIG, state.iteration), CONFIG, accelerator
+        )
+
     return step
 
 
@@ -53,7 +57,8 @@ def timed(step, threads, seconds):
     step()  # warms up
     begun, steps = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
-        if choice: choice.next_step()
+        if choice:
+            choice.next_step()
         step()
         steps += 1
     return (time.perf_counter() - begun) / steps, torch.get_num_threads()
@@ -64,23 +69,36 @@ def measure(step, busy):
     ways, rows = {"one": 1, "all": available_cores(), "chosen": None}, []
     for round in range(ROUNDS):
         found = {name: timed(step, threads, SECONDS[name]) for name, threads in ways.items()}
-        rows += [dict(beside=f"{busy} busy", round=round, threads=name, seconds=round_to(seconds), at_the_end=ended,
-                      of_one=round_to(seconds / found["one"][0])) for name, (seconds, ended) in found.items()]
+        rows += [
+            dict(
+                beside=f"{busy} busy",
+                round=round,
+                threads=name,
+                seconds=round_to(seconds),
+                at_the_end=ended,
+                of_one=round_to(seconds / found["one"][0]),
+            )
+            for name, (seconds, ended) in found.items()
+        ]
     return rows
 
 
-def round_to(value): return float(f"{value:.3g}")
+def round_to(value):
+    return float(f"{value:.3g}")
 
 
 if __name__ == "__main__":
     step, rows = make_step(), []
     for threads in (1, available_cores()):  # each number of threads is compiled once
         torch.set_num_threads(threads)
-        for _ in range(17): step()
+        for _ in range(17):
+            step()
     for busy in (0, 1):
         programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
-        try: rows += measure(step, busy)
+        try:
+            rows += measure(step, busy)
         finally:
-            for program in programs: program.kill()
-        pd.DataFrame(rows).to_csv(HERE/"table.csv", index=False)
+            for program in programs:
+                program.kill()
+        pd.DataFrame(rows).to_csv(HERE / "table.csv", index=False)
     print(pd.DataFrame(rows).to_string())
