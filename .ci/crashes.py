@@ -175,6 +175,12 @@ class Launched:
         return of_run(home / "outputs" / "run")
 
 
+def is_kernel(process):
+    with contextlib.suppress(psutil.Error):  # it may have ended
+        return "ipykernel_launcher" in " ".join(process.cmdline())
+    return False
+
+
 class LauncherAlone(Launched):
     "Training in two processes, of which only the launcher is killed: papermill, or the kernel that it started."
 
@@ -185,7 +191,7 @@ class LauncherAlone(Launched):
     def kill(self, process):
         "Returns what outlives its launcher for more than two minutes."
         others = process.children(recursive=True)
-        kernels = [each for each in others if "ipykernel_launcher" in " ".join(each.cmdline())]
+        kernels = [each for each in others if is_kernel(each)]
         self.kernel = not self.kernel
         (kernels[0] if self.kernel and kernels else process).kill()
         alive = psutil.wait_procs([process, *others], 120)[1]
