@@ -90,7 +90,7 @@ def as_an_app(project, browser, folder):
     port = free_port()
     process = start_server(project, port, "voila", "nbs/explore.ipynb")
     try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/voila/static/extension.js"), 60, "Voila does not answer")
+        wait_until(lambda: listens(port), 60, "Voila does not answer")
         browser.get(f"http://127.0.0.1:{port}")  # which runs the notebook
         return move_sliders(browser, folder, "app")
     finally:
@@ -103,6 +103,11 @@ def answers(address):
         return urllib.request.urlopen(address, timeout=5).status == 200
     except OSError:
         return False
+
+
+def listens(port):
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(true, seconds, otherwise):
@@ -182,11 +187,9 @@ def screenshots(browser, folder, name):
 
 
 def picture(browser):
-    "The first picture of the panel, as its data."
-    from selenium.webdriver.common.by import By
-
-    found = browser.find_elements(By.CSS_SELECTOR, ".widget-html img")
-    return found[0].get_attribute("src") if found else ""
+    "The first picture of the panel, as its data; found and read at once, since the panel replaces it."
+    script = "const found = document.querySelector('.widget-html img'); return found ? found.src : ''"
+    return browser.execute_script(script)
 
 
 def move_sliders(browser, folder, where):
