@@ -88,10 +88,12 @@ def copy_classes(
     new: tuple,            # the new one's
     is_norm: bool = False,  # a vector of spectral normalisation
 ):
-    "Copies the places of the classes that both have, and what comes after the classes."
+    "Copies the places of the classes that both have, and what comes after the classes; a new one gets the mean."
+    trained_classes = trained.narrow(axis, 0, len(old))
     if is_norm and set(old) & set(new): target.zero_()  # with no class in common the norm would be 0
     for place, name in enumerate(new):
-        if name in old: target.select(axis, place).copy_(trained.select(axis, old.index(name)))
+        if name in old: target.select(axis, place).copy_(trained_classes.select(axis, old.index(name)))
+        elif not is_norm: target.select(axis, place).copy_(trained_classes.mean(axis))
     rest = target.shape[axis] - len(new)
     target.narrow(axis, len(new), rest).copy_(trained.narrow(axis, len(old), rest))
 
@@ -168,7 +170,8 @@ def begin_in_words(
     both, only_new = [name for name in new if name in old], [name for name in new if name not in old]
     notes = [f"Begins with {source.path.name} of {source.path.parent.name}: {taken} of {of} tensors of the generator "
             f"are taken over{size}.",
-            f"Classes taken over: {', '.join(both) or 'none'}; new: {', '.join(only_new) or 'none'}."]
+            f"Classes taken over: {', '.join(both) or 'none'}; new: {', '.join(only_new) or 'none'}."
+            + (" A new class begins as the mean of the trained ones." if only_new else "")]
     if judged: return [*notes, f"The discriminator is taken over as well ({judged} tensors)."]
     return [*notes, "The discriminator begins anew, since this file has none: at first it teaches little, and images "
             "get worse before they get better. A run's checkpoint.pt has one."]
