@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAPPED_FROM', 'FLUSHED', 'NAMES', 'cache_folder', 'images_file', 'ImageWriter', 'image_store', 'stored_images',
-           'with_images_in', 'write_cache', 'parse_cache', 'read_cache', 'cached']
+           'with_images_in', 'write_cache', 'parse_cache', 'read_cache', 'cached', 'cached_text']
 
 # %% ../../nbs/2_data/12_cache.ipynb #6f545b94
 import io
@@ -19,8 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..core.config import project_root
-from ..core.files import parse_json, remove_abandoned_parts, replacing
+from ..core.config import InputError, project_root
+from ..core.files import load_text, parse_json, remove_abandoned_parts, replacing, save_text
 from .report import DataReport
 from .store import AT_ONCE, TENSORS, MappedImages, Patches, digest_of, fingerprint, mapped_images
 
@@ -140,3 +140,18 @@ def cached(
     except (OSError, SafetensorError) as error:
         warnings.warn(f"the data could not be cached, so the next run reads it again: {error}")
     return patches
+
+# %% ../../nbs/2_data/12_cache.ipynb #5e7a0c12
+def cached_text(
+    name: str,  # of its file, with a key from `result_key` in it
+    build,      # a function without arguments that makes the text
+) -> str:
+    "The text from the cache, or made and put there; a cache that cannot be written is only a warning."
+    file = cache_folder()/name
+    try: return load_text(file)
+    except InputError: text = build()  # it is not there, or damaged
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_text(text, file)
+    except OSError as error: warnings.warn(f"{name} could not be cached, so the next run makes it again: {error}")
+    return text

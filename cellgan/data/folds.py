@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from ..core.config import Config, InputError
-from ..core.files import load_text, replacing, save_text
+from ..core.files import replacing
 from ..core.versions import result_key, source_version
-from .cache import cache_folder
+from .cache import cached_text
 from .copies import Copy, find_near_duplicates
 from .entries import counted
 from .patches import patches_of
@@ -33,15 +33,10 @@ def near_duplicates(
     "Pairs of patches in different groups that show the same cell, from the cache where they are."
     if patches.report.layout == "phantom": return []
     key = result_key(near_duplicates=patches.fingerprint, code=source_version("cellgan.data.copies"))
-    file = cache_folder()/f"{key}.json"
-    try: return [Copy(**pair) for pair in json.loads(load_text(file))]
-    except InputError: pass  # it is not there, or damaged
-    pairs = find_near_duplicates(patches.images, patches.groups, str(patches.images.device))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_text(json.dumps([asdict(pair) for pair in pairs]), file)
-    except OSError as error: warnings.warn(f"the pairs could not be cached, so the next run searches again: {error}")
-    return pairs
+    def build():
+        pairs = find_near_duplicates(patches.images, patches.groups, str(patches.images.device))
+        return json.dumps([asdict(pair) for pair in pairs])
+    return [Copy(**pair) for pair in json.loads(cached_text(f"{key}.json", build))]
 
 # %% ../../nbs/2_data/19_folds.ipynb #014b2d55
 def linked_groups(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['in_order', 'Collector', 'collected_patches', 'check_room', 'check_coordinates', 'check_classes', 'with_scale',
-           'read_entries', 'folder_key', 'render_phantom', 'load_phantom', 'check_sizes', 'load_patches',
-           'settings_for', 'patches_of']
+           'read_entries', 'folder_key', 'render_phantom', 'load_phantom', 'check_sizes', 'find_cells', 'load_cells',
+           'load_patches', 'settings_for', 'patches_of']
 
 # %% ../../nbs/2_data/16_patches.ipynb #db56079c
 import inspect, os, shutil, warnings
@@ -229,6 +229,30 @@ def check_sizes(**sizes):
         if type(value) is not int or value < low:
             raise InputError(f"{name} is {value!r}: it must be a whole number from {low}")
 
+# %% ../../nbs/2_data/16_patches.ipynb #8b0fc0c1
+def find_cells(
+    data: str | Path,   # a folder (with #reading if need be), or a cells.csv
+    classes,            # class names to keep; None: all (all but SCC in the CRIC layout)
+    um_per_px: float,   # of files for which the data says nothing; 0: not known
+    view: View,         # how much of a file a patch shows
+) -> tuple:             # `Scan`, and a dict of classes left out -> number of cells
+    "The cells of a data set, with their scales; raises `InputError` for what is wrong with it. Reads no image."
+    found, left_out = scan(find_data(data), classes, split_reading(data)[1])
+    return with_scale(with_slide_scales(found), um_per_px, view), left_out
+
+def load_cells(
+    found: Scan, left_out: dict,  # from `find_cells`
+    image_size: int,              # S, pixels a side of the patches
+    view: View,                   # how much of a file a patch shows
+    cache: bool = True,           # keep a copy under data/cache
+    progress: bool = True,        # show progress bars
+) -> Patches:
+    "The patches of these cells, from the cache where they are; raises `InputError` where a class has none."
+    def build(file): return read_entries(found, left_out, image_size, view, progress, file)
+    if not cache: return build(None)
+    key = folder_key(found, [image_size, repr(view), left_out], progress)
+    return cached(key, lambda: build(images_file(key, 3 * len(found.entries) * image_size**2)))
+
 # %% ../../nbs/2_data/16_patches.ipynb #60f52c87
 def load_patches(
     data: str | Path,       # "phantom", a folder (with #reading if need be), or a cells.csv
@@ -247,13 +271,9 @@ def load_patches(
     if str(data) == "phantom":
         if classes is not None: raise InputError("classes chooses among a folder's: the phantom always has all its own")
         return load_phantom(Phantom(size=image_size, seed=seed), phantom_patches, cache, progress)
-    found, left_out = scan(find_data(data), classes, split_reading(data)[1])
     view = View(field_of_view, field_of_view_um)
-    found = with_scale(with_slide_scales(found), um_per_px, view)
-    def build(file): return read_entries(found, left_out, image_size, view, progress, file)
-    if not cache: return build(None)
-    key = folder_key(found, [image_size, repr(view), left_out], progress)
-    return cached(key, lambda: build(images_file(key, 3 * len(found.entries) * image_size**2)))
+    found, left_out = find_cells(data, classes, um_per_px, view)
+    return load_cells(found, left_out, image_size, view, cache, progress)
 
 # %% ../../nbs/2_data/16_patches.ipynb #a8d6fddb
 def settings_for(
