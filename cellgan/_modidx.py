@@ -280,6 +280,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'cellgan.core.config.make_config': ('1_core/config.html#make_config', 'cellgan/core/config.py'),
                                      'cellgan.core.config.notebook_config': ( '1_core/config.html#notebook_config',
                                                                               'cellgan/core/config.py'),
+                                     'cellgan.core.config.options_of_data': ( '1_core/config.html#options_of_data',
+                                                                              'cellgan/core/config.py'),
                                      'cellgan.core.config.project_file': ('1_core/config.html#project_file', 'cellgan/core/config.py'),
                                      'cellgan.core.config.project_root': ('1_core/config.html#project_root', 'cellgan/core/config.py'),
                                      'cellgan.core.config.run_folder': ('1_core/config.html#run_folder', 'cellgan/core/config.py')},
