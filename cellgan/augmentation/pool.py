@@ -7,7 +7,6 @@ __all__ = ['watch_parent', 'prepare_worker', 'worker_count', 'is_whole', 'read_r
            'run_trials']
 
 # %% ../../nbs/6_augmentation/06_pool.ipynb #77ef1ea8
-import json
 import multiprocessing
 import os
 import threading

@@ -25,7 +25,7 @@ from .classifiers import (class_probabilities, make_classifier, random_flips, st
                                               train_classifier)
 from .plan import RECIPES, Plan, TrialSettings, comma_separated, data_config
 from .scores import classifier_scores
-from ..core.config import make_config, run_folder
+from ..core.config import run_folder
 from ..core.files import replacing
 from ..core.machine import device_of
 from ..core.progress import ProgressBar

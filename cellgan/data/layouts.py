@@ -17,8 +17,8 @@ from pathlib import Path
 from ..core.config import InputError, project_root, run_folder
 from ..core.names import check_class_names
 from ..core.parameters import short
-from .entries import (Scan, check_no_reading, choose_reading, chosen_split, class_name, counted,
-                                  order_classes, read_table, relative_path)
+from .entries import (Scan, choose_reading, chosen_split, class_name, counted, order_classes, read_table,
+                                  relative_path)
 from .folders import choose_splits, scan_folders, scan_splits, split_folders
 from .manifest import scan_cells, scan_cric, scan_list, scan_metadata
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from PIL import Image
 
 from ..core.extras import not_installed
-from ..core.config import InputError
 from .entries import Entry, Scan, counted, plain_number
 from .reading import Reading, Unusable, View, content_hash, corner_of, make_patch, read_file, side_of
 
