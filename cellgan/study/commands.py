@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'train', 'generate', 'evaluate', 'read_data', 'write_picture', 'write_files', 'report', 'import_qupath',
-           'parameters_of', 'about', 'run_command', 'overview', 'main']
+           'parameters_of', 'first_sentence', 'run_command', 'overview', 'main']
 
 # %% ../../nbs/7_study/10_commands.ipynb #03f5463f
 import inspect, sys
@@ -147,7 +147,7 @@ def parameters_of(
     return found + [Parameter(f.name, f.type, None, comments[f.name]) for f in fields(Config) if f.name not in known]
 
 # %% ../../nbs/7_study/10_commands.ipynb #9da6f973
-def about(command: str) -> str:
+def first_sentence(command: str) -> str:
     "A command's first sentence."
     return COMMANDS[command].__doc__
 
@@ -158,12 +158,12 @@ def run_command(
     "Does what a command line says; raises `InputError` where that cannot be done."
     if command not in COMMANDS: raise InputError(f"there is no command {command[:80]!r}: use {', '.join(COMMANDS)}")
     whole = f"cellgan {command}"
-    if {"--help", "-h"} & set(arguments): return help_text(whole, about(command), parameters_of(command))
+    if {"--help", "-h"} & set(arguments): return help_text(whole, first_sentence(command), parameters_of(command))
     return COMMANDS[command](**values_of(arguments, parameters_of(command), whole))
 
 def overview() -> str:
     "What `cellgan` alone prints."
-    lines = [f"  {command:<15}{about(command)}" for command in COMMANDS]
+    lines = [f"  {command:<15}{first_sentence(command)}" for command in COMMANDS]
     last = "cellgan COMMAND --help lists the names."
     return "\n".join(["usage: cellgan COMMAND [--NAME VALUE ...]", "", *lines, "", last])
 
