@@ -112,7 +112,8 @@ def is_hidden(name: str) -> bool:
 def files_below(
     folder: Path,  # where to look
 ):                 # yields paths, sorted
-    "Every visible file below a folder; links into a folder that holds it, or is walked already, are not followed."
+    """Every visible file below a folder; raises `InputError` for a folder that cannot be read.
+    A link into a folder that holds it, or is walked already, is not followed."""
     above, walked = {folder.resolve(), *folder.resolve().parents}, set()
     def refuse(error): raise InputError(f"{error.filename} cannot be read: {error.strerror}")
     for here, folders, files in os.walk(folder, followlinks=True, onerror=refuse):

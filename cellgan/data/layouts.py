@@ -231,7 +231,7 @@ def scan(
     classes=None,        # class names to keep; None keeps all (all but SCC in the CRIC layout)
     reading: str = "",   # from `split_reading`
 ) -> tuple:              # `Scan`, and a dict of classes left out -> number of cells
-    "What the folder holds, whichever layout it has."
+    "What the folder holds, whichever layout it has; raises `InputError` for what is wrong with it."
     found = with_printable_names(scan_all(root, reading))
     check_labels(root, found.entries)
     wanted = choose_classes(root, found, classes)

@@ -119,7 +119,7 @@ KEPT_COLUMNS = (*MANIFEST, *(field.name for field in fields(GeneratedView)))
 def read_rows(
     folder: Path,  # with a `manifest.csv` of `keep_view`, or without
 ) -> list:         # of dicts
-    "The rows of the cells that were kept so far."
+    "The rows of the cells that were kept so far; raises `InputError` for another table, or a damaged one."
     manifest = folder/"manifest.csv"
     if not manifest.is_file(): return []
     try:
