@@ -27,14 +27,13 @@ import pandas as pd
 import psutil
 import torch
 import trust
+from forks import forked
 from PIL import Image
 from tqdm import tqdm
 
 from cellgan.core.config import make_config, project_root
 from cellgan.core.names import BETHESDA
-from cellgan.data import cache
 from cellgan.data.patches import load_patches
-from cellgan.study.workers import run_study
 from cellgan.training import loop
 from cellgan.training.checkpoint import load_checkpoint, save_generator
 from cellgan.training.images import write_images
@@ -234,23 +233,13 @@ def launchers():
     return found
 
 
-def forked(work, home):
-    "A process that does the work in a project folder of its own."
-    child = os.fork()
-    if child: return psutil.Process(child)
-    os.setsid()
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        try:
-            os.chdir(home)
-            work.work(home)
-        except BaseException as error:
-            (home / "error").write_text(f"{type(error).__name__}: {error}")
-            os._exit(1)
-    os._exit(0)
-
-
 def started(work, home):
-    return work.start(home) if hasattr(work, "start") else forked(work, home)
+    "A process that does the work in a project folder of its own."
+    if hasattr(work, "start"): return work.start(home)
+    def in_session():
+        os.setsid()
+        work.work(home)
+    return psutil.Process(forked(home, in_session))
 
 
 def kill(process):
@@ -337,14 +326,6 @@ def kinds(arguments):
         name: (work, arguments.launched) for name, work in started.items()}
 
 
-def keep(row):
-    "Puts a row into the table; kinds that were not tried this time keep theirs."
-    path = trust.FOLDER / "crashes.csv"
-    table = pd.concat([pd.read_csv(path), pd.DataFrame([row])]) if path.is_file() else pd.DataFrame([row])
-    table.drop_duplicates("work", keep="last").to_csv(path, index=False)
-    trust.write_readme()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=50, help="kills of each kind of work in a forked process")
@@ -358,7 +339,7 @@ if __name__ == "__main__":
     rows = []
     for name in arguments.only.split(",") if arguments.only else plan:
         rows.append(moments(name, *plan[name], random.Random(name)))
-        if arguments.write: keep(rows[-1])
+        if arguments.write: trust.keep(pd.DataFrame(rows[-1:]), "crashes.csv", "work")
     table = pd.DataFrame(rows)
     print(table.to_string(index=False))
     sys.exit(int(table.right.sum() < table.tried.sum()))

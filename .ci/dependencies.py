@@ -141,10 +141,9 @@ if __name__ == "__main__":
         for group, package, version in declared()
     ]
     table = pd.DataFrame(rows).sort_values("package")
-    table.to_csv(trust.FOLDER / "dependencies.csv", index=False)
+    trust.keep(table, "dependencies.csv")
     print(table.to_string(index=False))
     if "--vulnerabilities" in sys.argv:
         table = vulnerabilities()
-        table.to_csv(trust.FOLDER / "vulnerabilities.csv", index=False)
+        trust.keep(table, "vulnerabilities.csv")
         print(table.to_string(index=False))
-    trust.write_readme()

@@ -431,14 +431,6 @@ def results():
     return pd.DataFrame(rows)
 
 
-def keep(table):
-    "Writes the rows; kinds of input that were not tried this time keep theirs."
-    path = trust.FOLDER / "faults.csv"
-    rows = pd.concat([pd.read_csv(path), table]) if path.is_file() else table
-    rows.drop_duplicates("input", keep="last").to_csv(path, index=False)
-    trust.write_readme()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="a folder in CRIC's layout, whose images and table are damaged")
@@ -464,7 +456,7 @@ def main():
     table = results()
     print(table.to_string(index=False))
     if arguments.write:
-        keep(table)
+        trust.keep(table, "faults.csv", "input")
     return int(table.right.sum() < table.tried.sum())
 
 

@@ -104,9 +104,7 @@ def main():
         rows.append(dict(into=case[1], precision=case[0], tried=1, right=int(not problem)))
     table = pd.DataFrame(rows).groupby(["into", "precision"], sort=False).sum().reset_index()
     print(table.to_string(index=False))
-    if arguments.write:
-        table.to_csv(trust.FOLDER / "injections.csv", index=False)
-        trust.write_readme()
+    if arguments.write: trust.keep(table, "injections.csv")
     return int(table.right.sum() < table.tried.sum())
 
 

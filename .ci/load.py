@@ -14,7 +14,6 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ import pandas as pd
 import psutil
 import torch
 import trust
+from forks import forked
 from PIL import Image
 from tqdm import tqdm
 
@@ -62,22 +62,9 @@ def resident(process):
     except psutil.NoSuchProcess: return 0
 
 
-def forked(home, work):
-    child = os.fork()
-    if child: return psutil.Process(child)
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        try:
-            os.chdir(home)
-            work()
-        except BaseException as error:
-            (home / "error").write_text(f"{type(error).__name__}: {error}")
-            os._exit(1)
-    os._exit(0)
-
-
 def watched(home, work, seconds=None, until=None):
     "Forks a process for work, to its end, for some seconds or until something is so; (seconds, memory) as it went."
-    process, begun, seen = forked(home, work), time.monotonic(), []
+    process, begun, seen = psutil.Process(forked(home, work)), time.monotonic(), []
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         seen.append((time.monotonic() - begun, resident(process)))
         if (seconds and seen[-1][0] > seconds) or (until and until()): process.kill()
@@ -156,9 +143,7 @@ def main():
         table = pd.DataFrame([of_folder(home, arguments.files), of_writing(home, arguments.images, arguments.minutes),
                               of_kill(home, max(10, arguments.images // 100))])
         print(table.to_string(index=False))
-        if arguments.write:
-            table.to_csv(trust.FOLDER / "load.csv", index=False)
-            trust.write_readme()
+        if arguments.write: trust.keep(table, "load.csv")
     return int(not table.right.all())
 
 

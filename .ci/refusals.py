@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import nbformat
@@ -29,6 +28,7 @@ import pandas as pd
 import torch
 import trust
 from click import ClickException
+from forks import forked
 from papermill.translators import PythonTranslator
 from tqdm import tqdm
 
@@ -163,17 +163,14 @@ def in_process(home, notebook, given):
     "Runs a case in a forked process; returns the cell, and the message of an error of ours or what else there was."
     answer = Path(f"{home}.json")
     answer.write_text(json.dumps([-2, f"accepted: at work after {SECONDS} s"]))
-    child = os.fork()
-    if not child:
+    def work():
         os.setsid()
         signal.alarm(SECONDS)  # its usual end is that of the process
-        os.chdir(home)
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            try: found = run_cells(notebook, given)
-            except SystemExit: found = -2, "accepted"
-            except BaseException as error: found = -2, f"{type(error).__name__}: {str(error)[:100]}"
-            answer.write_text(json.dumps(found))
-            os._exit(0)
+        try: found = run_cells(notebook, given)
+        except SystemExit: found = -2, "accepted"
+        except BaseException as error: found = -2, f"{type(error).__name__}: {str(error)[:100]}"
+        answer.write_text(json.dumps(found))
+    child = forked(home, work)
     os.waitpid(child, 0)
     try: os.killpg(child, signal.SIGKILL)  # what it has started
     except ProcessLookupError: pass
@@ -260,9 +257,7 @@ def main():
         print(row.notebook, row.parameter, row.value, row.started, row.problem)
     print(f"{len(table)} tried, {(table.problem == '').sum()} right, the slowest typed start "
           f"{table[table.started == 'typed'].seconds.max()} s")
-    if arguments.write:
-        table.to_csv(trust.FOLDER / "refusals.csv", index=False)
-        trust.write_readme()
+    if arguments.write: trust.keep(table, "refusals.csv")
     return int((table.problem != "").any())
 
 

@@ -146,9 +146,7 @@ def main():
         return 0
     table = pd.DataFrame(rows())
     print(table.to_string(index=False))
-    if arguments.write:
-        table.to_csv(trust.FOLDER / "reproducible.csv", index=False)
-        trust.write_readme()
+    if arguments.write: trust.keep(table, "reproducible.csv")
     return int(not table[table.against.str.contains("fresh")].equal.all())
 
 

@@ -3,7 +3,6 @@
 Each of the scripts that make a table calls it when it writes; nothing in that page is written by hand.
 """
 
-import platform
 from pathlib import Path
 
 import pandas as pd
@@ -132,6 +131,15 @@ def write_readme():
         "this page from the tables by `.ci/trust.py`. Misses are listed by name.\n\n"
     )
     (FOLDER / "README.md").write_text(intro + "\n".join(parts))
+
+
+def keep(table, name, key=None):
+    "Writes a table, and the page; with a column as key, rows of other keys that were there stay, above the new ones."
+    path = FOLDER / name
+    if key and path.is_file():
+        table = pd.concat([pd.read_csv(path), table]).drop_duplicates(key, keep="last")
+    table.to_csv(path, index=False)
+    write_readme()
 
 
 if __name__ == "__main__":

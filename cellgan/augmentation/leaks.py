@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from .plan import Plan
-from .trials import parts_of
+from .trials import real_parts
 from ..core.config import InputError
 from ..data.copies import find_copies
 from ..data.folds import count_leaks, read_image_list, write_image_list
@@ -28,7 +28,7 @@ def write_image_lists(
     folder.mkdir(parents=True, exist_ok=True)
     for fold in range(plan.folds):
         for seed in range(plan.seeds):
-            for part, patches in vars(parts_of(plan, fold, seed)).items():
+            for part, patches in vars(real_parts(plan, fold, seed)).items():
                 write_image_list(patches, folder/f"fold{fold}-seed{seed}-{part}.csv")
 
 # %% ../../nbs/6_augmentation/07_leaks.ipynb #eb30e3eb
@@ -83,7 +83,7 @@ def copies_in_test(
     seed: int,
 ) -> pd.DataFrame:  # test image, training image, what was changed, score
     "Test patches of a fold that are copies of patches in its training groups, overlapping crops among them."
-    parts = parts_of(plan, fold, seed)
+    parts = real_parts(plan, fold, seed)
     images = torch.cat([parts.train.images, parts.outside.images])
     sources = [*parts.train.sources, *parts.outside.sources]
     found = find_copies(parts.test.images, images)

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.config import Config, InputError, make_config
+from ..core.config import Config, InputError, make_config, options_of_data
 
 # %% ../../nbs/6_augmentation/01_plan.ipynb #a9e97a07
 PLAIN_ARMS = ("real", "classical", "oversampled", "outside", "noise")
@@ -116,7 +116,7 @@ class TrialSettings:
 # %% ../../nbs/6_augmentation/01_plan.ipynb #5ab9e72c
 @dataclass(frozen=True)
 class DataSettings:
-    "Which cells, as `train` is told."
+    "Which cells, as in the settings of `train`."
     data: str                 # "phantom", or a folder
     phantom_patches: int      # patches in the built-in data set
     class_order: str          # all class names in their order, with commas; "": Bethesda's, then by alphabet
@@ -152,10 +152,8 @@ def generator_runs(
     plan: Plan,
 ) -> list:  # of dicts: arm, and the parameters of `train`, with `seed`, `folds` and `fold` among them
     "One run of `train` for each generated arm, fold and generator seed; in the paper's protocol one for all folds."
-    shared = dict(notebook="train", data=plan.data, preset=plan.preset, image_size=plan.image_size,
-                  iterations=plan.iterations)
-    if plan.data == "phantom": shared["phantom_patches"] = plan.phantom_patches
-    shared |= {name: value for name in ("class_order", "um_per_px") if (value := getattr(plan, name))}
+    shared = dict(notebook="train", preset=plan.preset, image_size=plan.image_size, iterations=plan.iterations)
+    shared |= options_of_data(vars(plan))
     parts = [dict(folds=0, fold=0, seed=seed) for seed in range(plan.generator_seeds)]
     if plan.protocol == "leak_free":
         parts = [dict(folds=plan.folds, fold=fold, seed=fold + plan.folds * seed)
@@ -207,9 +205,9 @@ def check_numbers(plan: Plan):
 
 # %% ../../nbs/6_augmentation/01_plan.ipynb #88ed22c4
 def data_config(plan: Plan) -> Config:
-    "The settings with which the plan's data are read; raises `InputError` for one that cannot be used."
-    return make_config(plan.preset, run=plan.run, data=plan.data, image_size=plan.image_size, device=plan.device,
-                       phantom_patches=plan.phantom_patches, class_order=plan.class_order, um_per_px=plan.um_per_px)
+    "The settings with which all of the plan's data are read; raises `InputError` for one that cannot be used."
+    options = options_of_data(vars(plan)) | dict(folds=0)  # classifiers divide the cells themselves
+    return make_config(plan.preset, run=plan.run, image_size=plan.image_size, device=plan.device, **options)
 
 # %% ../../nbs/6_augmentation/01_plan.ipynb #f4a73996
 def check_plan(plan: Plan):

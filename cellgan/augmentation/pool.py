@@ -7,7 +7,6 @@ __all__ = ['watch_parent', 'prepare_worker', 'worker_count', 'is_whole', 'read_r
            'run_trials']
 
 # %% ../../nbs/6_augmentation/06_pool.ipynb #77ef1ea8
-import json
 import multiprocessing
 import os
 import threading
@@ -81,7 +80,7 @@ def read_result(
 
 # %% ../../nbs/6_augmentation/06_pool.ipynb #2b4063ec
 def write_all_synthetic(
-    trials: list,
+    trials: list,           # of `Trial`
     progress: bool = True,  # show progress bars
 ):
     "Generates the synthetic patches that trials will read, where their files are missing."
@@ -93,7 +92,7 @@ def write_all_synthetic(
 
 # %% ../../nbs/6_augmentation/06_pool.ipynb #d40b534d
 def run_in_pool(
-    trials: list,
+    trials: list,   # of `Trial`
     folder: Path,   # where results are kept
     workers: int,   # processes; 1: this one
     device: str,    # of the plan
@@ -114,7 +113,7 @@ def run_in_pool(
 
 # %% ../../nbs/6_augmentation/06_pool.ipynb #9ab1d13c
 def run_trials(
-    trials: list,
+    trials: list,           # of `Trial`
     folder: Path,           # where results are kept
     workers: int,           # processes; 1: this one
     progress: bool = True,  # show progress bars

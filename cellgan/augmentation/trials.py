@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['SAMPLED_AT_ONCE', 'Trial', 'file_hash', 'largest_addition', 'trial_key', 'list_trials', 'synthetic_file',
-           'announce_duration', 'write_synthetic', 'synthetic_patches', 'data_of', 'parts_of', 'selecting_classifier',
+           'announce_duration', 'write_synthetic', 'synthetic_patches', 'data_of', 'real_parts', 'selecting_classifier',
            'release_data', 'added_per_class', 'chosen_patches', 'training_set', 'steps_of', 'train_trial', 'run_trial']
 
 # %% ../../nbs/6_augmentation/05_trials.ipynb #fa095065
-import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -21,12 +20,12 @@ from numpy.lib.format import open_memmap
 
 from .arms import (FoldParts, concatenate, fold_parts, noise_patches, patches_from_outside,
                                        select_synthetic)
-from .classifiers import (class_probabilities, make_classifier, random_flips, strong_augmentation,
+from .classifiers import (class_probabilities, flip_at_random, make_classifier, strong_augmentation,
                                               train_classifier)
 from .plan import RECIPES, Plan, TrialSettings, comma_separated, data_config
 from .scores import classifier_scores
-from ..core.config import make_config, run_folder
-from ..core.files import replacing
+from ..core.config import run_folder
+from ..core.files import file_sha256, replacing
 from ..core.machine import device_of
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
@@ -51,7 +50,7 @@ class Trial:
 @lru_cache(maxsize=100)
 def file_hash(path: str) -> str:
     "sha256 of a file, hexadecimal; read once per process."
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return file_sha256(path)
 
 # %% ../../nbs/6_augmentation/05_trials.ipynb #f848d5d5
 def largest_addition(
@@ -150,7 +149,7 @@ def data_of(plan: Plan) -> Patches:
     return patches_of(data_config(plan), progress=False)
 
 @lru_cache(maxsize=4)
-def parts_of(plan: Plan, fold: int, seed: int) -> FoldParts:
+def real_parts(plan: Plan, fold: int, seed: int) -> FoldParts:
     "The real patches of one fold and seed."
     return fold_parts(data_of(plan), plan.real_per_class, plan.test_per_class, plan.folds, fold, seed)
 
@@ -161,7 +160,7 @@ def selecting_classifier(trial: Trial) -> torch.nn.Module:
 
 def release_data():
     "Empties the caches of this process."
-    for function in (data_of, parts_of, selecting_classifier): function.cache_clear()
+    for function in (data_of, real_parts, selecting_classifier): function.cache_clear()
 
 # %% ../../nbs/6_augmentation/05_trials.ipynb #44f263b5
 def added_per_class(
@@ -169,7 +168,7 @@ def added_per_class(
 ) -> int:
     "How many patches of each class the trial's arm adds."
     if not trial.ratio: return trial.plan.synthetic_per_class
-    parts = parts_of(trial.plan, trial.fold, trial.seed)
+    parts = real_parts(trial.plan, trial.fold, trial.seed)
     return round(trial.ratio * len(parts.train) / len(parts.train.classes))
 
 # %% ../../nbs/6_augmentation/05_trials.ipynb #84747173
@@ -181,7 +180,7 @@ def chosen_patches(
     if trial.selection == "all": return synthetic_patches(trial, per_class)
     images, labels = synthetic_patches(trial, 2 * per_class)
     classifier = selecting_classifier(replace(trial, arm="real", selection="all", ratio=0.0, generator=""))
-    real = parts_of(trial.plan, trial.fold, trial.seed).train
+    real = real_parts(trial.plan, trial.fold, trial.seed).train
     kept = select_synthetic(classifier, real, images, labels, per_class)
     return images[kept], labels[kept]
 
@@ -190,7 +189,7 @@ def training_set(
     trial: Trial,
 ) -> tuple:  # images uint8 (N, 3, S, S), labels int64 (N,)
     "Real patches, and what the arm adds."
-    parts, n, seed = parts_of(trial.plan, trial.fold, trial.seed), added_per_class(trial), trial.seed
+    parts, n, seed = real_parts(trial.plan, trial.fold, trial.seed), added_per_class(trial), trial.seed
     if trial.generator: return concatenate(parts.train, chosen_patches(trial, n))
     if trial.arm == "outside": return concatenate(parts.train, patches_from_outside(parts.outside, n, seed))
     if trial.arm == "noise":
@@ -203,7 +202,7 @@ def steps_of(
     own: int,   # size of its training set
 ) -> int:
     "Optimizer steps of a trial."
-    plan, real = trial.plan, parts_of(trial.plan, trial.fold, trial.seed).train
+    plan, real = trial.plan, real_parts(trial.plan, trial.fold, trial.seed).train
     per_class, ratio = largest_addition(plan)
     largest = len(real) + max(per_class * len(real.classes), round(ratio * len(real)))
     return RECIPES[plan.recipe].steps(plan.epochs, own, largest, trial.arm)
@@ -216,7 +215,7 @@ def train_trial(
     plan, (images, labels) = trial.plan, training_set(trial)
     steps, device = steps_of(trial, len(labels)), device_of(plan.device)
     classifier = make_classifier(trial.classifier, data_of(plan).classes, plan.pretrained, trial.seed, device)
-    augmentation = strong_augmentation if trial.arm == "classical" else random_flips
+    augmentation = strong_augmentation if trial.arm == "classical" else flip_at_random
     train_classifier(classifier, images, labels, RECIPES[plan.recipe], steps, trial.seed, augmentation,
                      trial.arm == "oversampled", plan.precision, progress=False)
     return classifier, len(labels), steps
@@ -227,7 +226,7 @@ def run_trial(
     folder: Path,  # where results are kept
 ) -> dict:         # the result, which is in `<key>.json` too
     "Trains and tests."
-    started, parts = time.perf_counter(), parts_of(trial.plan, trial.fold, trial.seed)
+    started, parts = time.perf_counter(), real_parts(trial.plan, trial.fold, trial.seed)
     classifier, n, steps = train_trial(trial)
     probabilities = class_probabilities(classifier, parts.test.images)
     result = {name: v for name, v in vars(trial).items() if name not in ("plan", "generator", "fingerprint")}

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TERMINAL', 'OUTPUT', 'refuse', 'make_run_folder', 'papermill_notes', 'write_report', 'announce', 'names_needed',
-           'check_parameter_names', 'is_finished', 'place_of', 'write_notebook', 'local_files', 'OutputFolder']
+           'check_parameter_names', 'notebook_finished', 'notebook_place', 'write_notebook', 'local_files',
+           'OutputFolder']
 
 # %% ../../nbs/1_core/07_outputs.ipynb #3e8f79f8
 import ast, json, keyword, os, sys
@@ -87,20 +88,20 @@ def check_parameter_names(
             refuse(path, f"{name} is not a parameter, but a name that Python or the notebook needs")
 
 # %% ../../nbs/1_core/07_outputs.ipynb #bce1fe39
-def is_finished(
+def notebook_finished(
     notes: dict,  # from `papermill_notes`
 ) -> bool:
     "Whether papermill has run a notebook to its end, without an error."
     return bool(notes.get("end_time")) and not notes.get("exception")
 
-def place_of(
+def notebook_place(
     path: Path,  # where papermill is to write
     text: str,   # the notebook as JSON
 ) -> Path:       # `path`, or a file beside it
     "Where a notebook is written so that no finished one is lost."
     notes = papermill_notes(text)
-    if not path.is_file() or is_finished(notes): return path
-    if not is_finished(papermill_notes(path.read_text(errors="replace", encoding="utf-8"))): return path
+    if not path.is_file() or notebook_finished(notes): return path
+    if not notebook_finished(papermill_notes(path.read_text(errors="replace", encoding="utf-8"))): return path
     return path.with_name(f"{path.stem}-failed.ipynb" if notes.get("end_time") else f".{path.name}.running")
 
 # %% ../../nbs/1_core/07_outputs.ipynb #1649935a
@@ -109,9 +110,9 @@ def write_notebook(
     text: str,   # the notebook as JSON
 ):
     "Writes a notebook, and its report when it has ended; raises `OSError` where that is not possible."
-    with replacing(place_of(path, text)) as part: part.write_text(text, encoding="utf-8")
+    with replacing(notebook_place(path, text)) as part: part.write_text(text, encoding="utf-8")
     if not papermill_notes(text).get("end_time"): return
-    write_report(text, place_of(path, text).with_suffix(".html"))
+    write_report(text, notebook_place(path, text).with_suffix(".html"))
     path.with_name(f".{path.name}.running").unlink(missing_ok=True)
 
 # %% ../../nbs/1_core/07_outputs.ipynb #0c809097

@@ -6,7 +6,7 @@
 __all__ = ['IMAGE_SUFFIXES', 'SYSTEM_FOLDERS', 'SPLITS', 'SPLIT_READINGS', 'MASK_NAMES', 'MASK_FOLDERS', 'LINE', 'LARGEST_TABLE',
            'class_name', 'order_classes', 'Entry', 'Scan', 'merge_scans', 'counted', 'reasons', 'is_image',
            'name_below', 'is_hidden', 'files_below', 'below_all', 'split_of', 'choose_reading', 'check_no_reading',
-           'with_split', 'chosen_split', 'mask_ending', 'matches_of', 'mask_owner', 'place_of', 'split_masks',
+           'with_split', 'chosen_split', 'mask_ending', 'matches_of', 'mask_owner', 'folder_and_stem', 'split_masks',
            'parse_rows', 'read_table', 'plain_number', 'relative_path']
 
 # %% ../../nbs/2_data/05_entries.ipynb #6312c054
@@ -112,7 +112,8 @@ def is_hidden(name: str) -> bool:
 def files_below(
     folder: Path,  # where to look
 ):                 # yields paths, sorted
-    "Every visible file below a folder; links into a folder that holds it, or is walked already, are not followed."
+    """Every visible file below a folder; raises `InputError` for a folder that cannot be read.
+    A link into a folder that holds it, or is walked already, is not followed."""
     above, walked = {folder.resolve(), *folder.resolve().parents}, set()
     def refuse(error): raise InputError(f"{error.filename} cannot be read: {error.strerror}")
     for here, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
@@ -218,7 +219,7 @@ def mask_owner(
     return next((known[other, stem] for other in near if (other, stem) in known), known[place])
 
 # %% ../../nbs/2_data/05_entries.ipynb #2796d612
-def place_of(file: Path) -> tuple:  # (folder, stem in small letters), as text
+def folder_and_stem(file: Path) -> tuple:  # (folder, stem in small letters), as text
     "Where an image lies, and its name without the ending."
     folder, name = os.path.split(file)
     return folder, os.path.splitext(name)[0].casefold()
@@ -227,7 +228,7 @@ def split_masks(
     files: list,  # images
 ) -> tuple:       # images, and a dict mask -> the image that it belongs to, or itself where that is not there
     "Which of the files are masks, and of what."
-    places = {file: place_of(file) for file in files}
+    places = {file: folder_and_stem(file) for file in files}
     known, folders, owners, endings = {place: file for file, place in places.items()}, defaultdict(list), {}, set()
     for folder, stem in known: folders[stem].append(folder)
     matches = {file: found for file, (_, stem) in places.items() if (found := matches_of(stem))}

@@ -19,8 +19,8 @@ from ..core.config import InputError, project_root, run_folder
 from ..core.machine import check_device
 from ..core.names import check_class_names
 from ..core.parameters import short
-from .entries import (Scan, check_no_reading, choose_reading, chosen_split, class_name, counted,
-                                  order_classes, read_table, relative_path)
+from .entries import (Scan, choose_reading, chosen_split, class_name, counted, order_classes, read_table,
+                                  relative_path)
 from .folders import choose_splits, scan_folders, scan_splits, split_folders
 from .manifest import scan_cells, scan_cric, scan_list, scan_metadata
 
@@ -249,7 +249,7 @@ def scan(
     classes=None,        # class names to keep; None keeps all (all but SCC in the CRIC layout)
     reading: str = "",   # from `split_reading`
 ) -> tuple:              # `Scan`, and a dict of classes left out -> number of cells
-    "What the folder holds, whichever layout it has."
+    "What the folder holds, whichever layout it has; raises `InputError` for what is wrong with it."
     found = with_printable_names(scan_all(root, reading))
     check_labels(root, found.entries)
     wanted = choose_classes(root, found, classes)

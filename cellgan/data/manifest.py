@@ -155,7 +155,7 @@ def read_lines(file: Path) -> list:  # (number, text) of each line that is not e
 def scan_list(
     root: Path,  # data folder
 ) -> Scan:
-    "The authors' layout, `img_list.txt` and a folder per class."
+    "The authors' layout, `img_list.txt` and a folder per class; raises `InputError` for a line that cannot be used."
     file, entries, skipped = root/"img_list.txt", {}, defaultdict(list)
     for number, line in read_lines(file):
         try: path, label = parse_line(line, root)

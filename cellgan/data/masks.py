@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'MEASURED', 'read_mask', 'cell_area', 'truth_of_mask', 'MaskComparison', 'truths_of', 'compare_masks',
-           'agreement', 'masks_figure', 'masks_of']
+           'agreement', 'masks_figure']
 
 # %% ../../nbs/2_data/23_masks.ipynb #75f908a1
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,11 +16,8 @@ from PIL import Image
 from ..core.plotting import GREY, class_colours
 from .attributes import measured_attributes
 from .entries import Entry, Scan, reasons
-from .layouts import find_data, scan, split_reading
 from .measures import measures
-from .patches import with_scale
 from .reading import Unusable, View, cut, open_rgb, side_of
-from .slides import with_slide_scales
 from .store import Patches
 
 # %% ../../nbs/2_data/23_masks.ipynb #91bce721
@@ -96,7 +92,7 @@ def truths_of(
 # %% ../../nbs/2_data/23_masks.ipynb #915344c1
 def compare_masks(
     patches: Patches,        # as loaded
-    found: Scan,             # what they were loaded from
+    found: Scan,             # what they were loaded from, see `find_cells`
     view: View,              # how they were cut
     progress: bool = True,   # show a progress bar
 ) -> MaskComparison | None:  # None: the data have no masks
@@ -151,16 +147,3 @@ def masks_figure(
     axes[0].legend(fontsize=7)
     plt.close(fig)  # shown once, as the value of the cell
     return fig
-
-# %% ../../nbs/2_data/23_masks.ipynb #6d7ccd0c
-def masks_of(
-    data: str | Path,        # as of `load_patches`
-    patches: Patches,        # what it gave
-    view: View,              # how they were cut
-    um_per_px: float = 0.0,  # micrometres per pixel of files for which the data says nothing; 0: not known
-    progress: bool = True,   # show a progress bar
-) -> MaskComparison | None:  # None: the data have no masks
-    "Measured morphology of a data set beside its masks."
-    if str(data) == "phantom": return None
-    found = scan(find_data(data), None, split_reading(data)[1])[0]
-    return compare_masks(patches, with_scale(with_slide_scales(found), um_per_px, view), view, progress)

@@ -143,7 +143,7 @@ def paint_cell(canvas: Canvas, cell: Cell) -> None:
 
 # %% ../../nbs/2_data/03_painting.ipynb #0d48b910
 def paint_neutrophil(canvas: Canvas, lobes: np.ndarray) -> None:
-    "Add the lobed nucleus of a neutrophil and its faint cytoplasm."
+    "Add the lobed nucleus of a neutrophil and its faint cytoplasm; a lobe is a row (x, y, radius), in µm."
     x, y = lobes[:, 0].mean(), lobes[:, 1].mean()
     at = canvas.window(x, y, 7.5)
     dx = canvas.axis[at[1]][None, None] - lobes[:, :1, None]
@@ -154,7 +154,7 @@ def paint_neutrophil(canvas: Canvas, lobes: np.ndarray) -> None:
 
 
 def paint_speck(canvas: Canvas, speck: np.ndarray) -> None:
-    "Add a grain of debris; at coarse sizes it fades rather than grows."
+    "Add a grain of debris, (x, y, radius) in µm and its density; at coarse sizes it fades rather than grows."
     x, y, radius, density = (float(v) for v in speck)
     at = canvas.window(x, y, radius + 1.5 * canvas.pixel)
     dx = canvas.axis[at[1]][None] - np.float32(x)

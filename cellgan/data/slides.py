@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SLIDE_SUFFIXES', 'CELLS', 'FILES', 'openslide', 'is_slide', 'in_slide', 'cut_region', 'patch_of', 'read_slide',
-           'parts_of', 'read_part', 'slide_scale', 'with_slide_scales', 'file_hash']
+           'reading_parts', 'read_part', 'slide_scale', 'with_slide_scales', 'source_hash']
 
 # %% ../../nbs/2_data/13_slides.ipynb #626f455a
 import importlib.util
@@ -14,7 +14,6 @@ from pathlib import Path
 from PIL import Image
 
 from ..core.extras import not_installed
-from ..core.config import InputError
 from .entries import Entry, Scan, counted, plain_number
 from .reading import Reading, Unusable, View, content_hash, corner_of, make_patch, read_file, side_of
 
@@ -90,7 +89,7 @@ def read_slide(
 # %% ../../nbs/2_data/13_slides.ipynb #8fd208b7
 CELLS, FILES = 64, 16  # cells, or image files, that are read at once; all cells of an image file are
 
-def parts_of(
+def reading_parts(
     files: dict,  # path -> its entries
 ) -> list:        # of lists of tuples (path, entries, whether it is a slide)
     "The work of reading: of a slide some cells at a time, and of image files several, since a small one is soon read."
@@ -105,7 +104,7 @@ def parts_of(
     return parts
 
 def read_part(part: list, image_size: int, view: View) -> list:  # of tuples (entries, `Reading`)
-    "Reads one part of `parts_of`."
+    "Reads one part of `reading_parts`."
     return [(entries, (read_slide if slide else read_file)(path, entries, image_size, view))
             for path, entries, slide in part]
 
@@ -134,7 +133,7 @@ def with_slide_scales(
     return replace(found, entries=entries, notes=[*found.notes, *notes])
 
 # %% ../../nbs/2_data/13_slides.ipynb #65be5078
-def file_hash(
+def source_hash(
     path: Path,
 ) -> str:
     "Hash of what is in a file; of a large slide its size and OpenSlide's hash."

@@ -26,7 +26,8 @@ from .extractors import DISTANCES, INCEPTION_SHA256, check_extractor
 from .generated import Generated, seen_patches, without_groups
 from .judge import judge_sentences
 from .memorisation import audit_memorisation, audit_sentence, audit_summary
-from .morphology import morphology_distances, morphology_table
+from ..data.measures import morphology_table
+from .morphology import morphology_distances
 from .reference import real_data
 from .ruler import Ruler, choose_per_class, floor_ratio, make_ruler, measure
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import wasserstein_distance
 
 from ..core.plotting import GREEN, PALE, class_colours, name_classes
-from ..data.measures import measures, morphology_table
+from ..data.measures import measures
 
 # %% ../../nbs/5_evaluation/09_morphology.ipynb #e4496539
 def morphology_distances(

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from ..core.names import attribute_names
 from ..data.patches import Patches
-from .explore import View, draw_row, draw_view, keep_view, nearest_patches, read_rows
+from .explore import GeneratedView, draw_row, draw_view, keep_view, nearest_patches, read_rows
 from .memorisation import pixel_code
 from ..training.synthesis import Synthesizer
 
@@ -46,7 +46,7 @@ def row_html(
 def make_controls(
     classes,     # class names
     names=(),    # of the generator's attributes
-) -> dict:       # field of `View`, or name of an attribute -> widget
+) -> dict:       # field of `GeneratedView`, or name of an attribute -> widget
     "A slider or a list for each setting of a view; of an attribute its quantile in the class."
     import ipywidgets as widgets  # imported here: only this panel needs it
     wide = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="330px"))
@@ -83,16 +83,16 @@ class Panel:
         show_view(self)
 
     @property
-    def view(self) -> View:
+    def view(self) -> GeneratedView:
         "What the controls describe."
         values = {name: control.value for name, control in self.controls.items()}
         requested = ", ".join(f"{name}=q{values.pop(name):.2f}" for name in self.attributes)
-        return View(**values, attributes=requested)
+        return GeneratedView(**values, attributes=requested)
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #d00d3ce7
 def row_length_for(
     synthesizer: Synthesizer,
-    view: View,
+    view: GeneratedView,
 ) -> int:  # pictures in a row
     "Eight pictures, or four where drawing one takes long."
     begun = perf_counter()
@@ -119,7 +119,7 @@ def panel_box(panel: Panel):  # an ipywidgets box
 # %% ../../nbs/5_evaluation/21_panel.ipynb #816391d5
 def panel_html(
     synthesizer: Synthesizer,
-    view: View,
+    view: GeneratedView,
     patches: Patches | None,     # real patches
     codes: torch.Tensor | None,  # their `pixel_code`
     row_length: int,             # pictures in a row
@@ -138,7 +138,7 @@ def panel_html(
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #87291d84
 def caption_of(
-    view: View,
+    view: GeneratedView,
 ) -> str:
     "A view in a few words."
     morph = f", {view.morph:.0%} of the way to {view.toward}" if view.morph else ""

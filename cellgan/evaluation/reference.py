@@ -8,8 +8,6 @@ __all__ = ['unseen_phantom', 'seen_mask', 'RealData', 'real_data']
 # %% ../../nbs/5_evaluation/07_reference.ipynb #693cdcd7
 from dataclasses import dataclass
 
-import torch
-
 import numpy as np
 
 from ..core.config import Config

@@ -12,7 +12,7 @@ import torch, torch.nn.functional as F
 from torch import nn
 from ..core.config import Config
 from ..core.names import attribute_names
-from .attributes import AttributeHead, encode
+from .attributes import AttributeHead, attribute_inputs
 from .generator import channels_at, initialise, resolutions
 from .mapping import spectral_norm
 from .upblock import upsample_conv
@@ -166,7 +166,7 @@ class ProjectionDiscriminator(Encoder):
     ) -> torch.Tensor:         # (N, 1, 8, 8); without PatchGAN (N, 1, 1, 1)
         if not self.patchgan: at_8 = leaky_relu(at_8).sum((2, 3), keepdim=True)
         claimed = self.projection.weight.T[labels]
-        if self.n_attributes: claimed = claimed + self.attributes.projection(encode(attributes))
+        if self.n_attributes: claimed = claimed + self.attributes.projection(attribute_inputs(attributes))
         return self.logit_scale * (self.head(at_8) + (at_8 * claimed[:, :, None, None]).sum(1, keepdim=True))
 
 # %% ../../nbs/3_model/06_discriminator.ipynb #9124828a

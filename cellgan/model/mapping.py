@@ -12,7 +12,7 @@ import torch, torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from .attributes import encode
+from .attributes import attribute_inputs
 
 # %% ../../nbs/3_model/02_mapping.ipynb #ebcaa670
 def spectral_norm(
@@ -62,7 +62,7 @@ class MappingNetwork(nn.Module):
         attributes: torch.Tensor | None = None,  # (N, A) in standard deviations; None: the network has none
     ) -> torch.Tensor:         # (N, embedding_dim) class embeddings
         x = F.one_hot(labels, self.n_classes).to(self.layers[0].weight.dtype)
-        if attributes is not None: x = torch.cat([x, encode(attributes)], 1)
+        if attributes is not None: x = torch.cat([x, attribute_inputs(attributes)], 1)
         for layer in self.layers:
             x = layer(x)
             if self.nonlinear: x = F.leaky_relu(x, 0.2)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ANSWERS', 'ON_CRIC', 'STUDIED', 'STUDIES', 'FROM_VERDICT', 'TITLES', 'REAL_CELLS', 'kept_table', 'study_scores',
-           'answer_from_intervals', 'in_order', 'order_claim', 'study_command', 'paper_fid', 'order_claims',
-           'sgc_claim', 'augmentation_claims', 'claims', 'claims_in_words', 'beside_paper_figure', 'table_1_figure',
+           'answer_from_intervals', 'ranking', 'order_claim', 'study_command', 'paper_fid', 'order_claims', 'sgc_claim',
+           'augmentation_claims', 'claims', 'claims_in_words', 'beside_paper_figure', 'table_1_figure',
            'table_2_figure', 'table_3_figure', 'kept_evaluation']
 
 # %% ../../nbs/7_study/09_claims.ipynb #c28924b0
@@ -50,7 +50,7 @@ def answer_from_intervals(
     return "contradicted" if (others.high < ends.low[best]).any() else "cannot be told"
 
 # %% ../../nbs/7_study/09_claims.ipynb #2606d8bb
-def in_order(
+def ranking(
     scores: pd.Series,  # by model, lower is better
 ) -> str:
     "Models from the best to the worst, with their scores."
@@ -64,7 +64,7 @@ def order_claim(
     command: str,          # what makes our table again
 ) -> dict:
     "One row of `claims`: the claim, both orders, and the answer."
-    return {"claim": claim, "the paper": in_order(paper), "here": in_order(ours["mean"]),
+    return {"claim": claim, "the paper": ranking(paper), "here": ranking(ours["mean"]),
             "answer": answer_from_intervals(ours, best), "again": command}
 
 # %% ../../nbs/7_study/09_claims.ipynb #bb51bd3c
@@ -98,7 +98,7 @@ def sgc_claim() -> dict:  # as from `order_claim`
     "SGC against the module that it takes the place of."
     pair = study_scores("ablation", "FD-cell mean").loc[["+ SGC", "+ SLE"]]
     return {"claim": "Section 2.1: SGC does better than FastGAN's SLE", "the paper": "not measured",
-            "here": in_order(pair["mean"]), "answer": answer_from_intervals(pair, "+ SGC"),
+            "here": ranking(pair["mean"]), "answer": answer_from_intervals(pair, "+ SGC"),
             "again": study_command("ablation")}
 
 # %% ../../nbs/7_study/09_claims.ipynb #60107137

@@ -16,7 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from ..core.config import Config, config_to_json, make_config, project_root
 from ..training.flops import flop_counter
-from ..training.memory import MARGIN, empty_batch, empty_state, peak_memory
+from ..training.memory import SAFETY_FACTOR, empty_batch, empty_state, peak_memory
 from ..training.models import model_of
 
 # %% ../../nbs/7_study/05_rehearsal.ipynb #5de0340b
@@ -121,4 +121,6 @@ def counted_run(
 ) -> tuple:  # 10^9 operations for each image, GiB at the peak with a margin
     "What a run takes: kept, or counted now."
     kept = kept_counts().get(settings_that_matter(config))
-    return kept or (round(training_operations(config) / 1e9, 2), round(MARGIN * peak_memory(config)[0] / 2**30, 2))
+    if kept: return kept
+    gib = SAFETY_FACTOR * peak_memory(config)[0] / 2**30
+    return round(training_operations(config) / 1e9, 2), round(gib, 2)

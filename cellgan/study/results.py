@@ -11,7 +11,6 @@ __all__ = ['error_of_run', 'collect_results', 'finished_folders', 'mean_over_see
 import math
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from scipy.stats import t as student

@@ -82,7 +82,7 @@ def attempt_run(
     descriptor: int,  # of its lock
     stop_requested,   # returns whether this process, and with it the kernel, was asked to stop
 ) -> bool:            # False where the run was stopped
-    "Executes the run's notebook and writes `done.json`, or keeps the failure."
+    "Executes a run and writes `done.json`, or keeps the failure; raises `InputError` where its code has changed."
     run, started = read_note(folder/"run.json"), time.time()
     source = folder.parents[3]/"nbs"/f"{run['notebook']}.ipynb"
     if notebook_version(source) != run["code"]: raise InputError(CODE_CHANGED)

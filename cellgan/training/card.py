@@ -10,7 +10,7 @@ import hashlib, json
 from pathlib import Path
 import pandas as pd
 from ..core.changes import changed_settings, listed
-from ..core.config import Config, config_from_json
+from ..core.config import config_from_json
 from ..core.files import replacing
 from ..data.folds import read_image_list
 from .metrics import read_metrics

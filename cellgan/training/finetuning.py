@@ -37,7 +37,7 @@ def classes_of_run(
     folder: Path,    # has an `images.csv`
     config: Config,  # class_order
 ) -> tuple:          # class names
-    "The classes of a run, in the order in which its networks number them."
+    "The classes of a run, in the order of its networks' numbers; raises `InputError` where they are not known."
     path = folder/"images.csv"
     if not path.is_file():
         raise InputError(f"{path} is missing, so the classes of the checkpoint beside it are not known: "

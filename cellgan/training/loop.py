@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 
 # %% ../../nbs/4_training/19_loop.ipynb #7028968a

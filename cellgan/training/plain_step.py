@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 
-from ..core.config import Config, make_config
+from ..core.config import Config
 from ..model.diffaug import diff_augment
 from ..model.discriminator import average_pool, leaky_relu
 from ..model.losses import (

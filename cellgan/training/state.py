@@ -150,8 +150,8 @@ def make_autocast(
     return partial(torch.autocast, device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 def as_float32(
-    x: torch.Tensor,
-) -> torch.Tensor:  # float32 if `x` is bfloat16, else `x`
+    x: torch.Tensor,  # of any shape
+) -> torch.Tensor:    # float32 if `x` is bfloat16, else `x`
     "What autocast computed, in the precision in which losses are computed."
     return x.float() if x.dtype == torch.bfloat16 else x
 

@@ -23,9 +23,9 @@ from cellgan.data.attributes import measured_attributes
 from cellgan.data.patches import patches_of
 from cellgan.evaluation.classifier import class_agreement
 from cellgan.evaluation.control import (
-    ceiling,
     control_figure,
     direction_ranks,
+    measurement_ceiling,
     ranks_by_class,
     requested_and_measured,
     side_effects,
@@ -72,7 +72,8 @@ def all_ranks(conditioned, plain, patches):
     "Every way of control: rank correlations within each class."
     labels = torch.arange(len(patches.classes)).repeat_interleave(PER_CLASS)
     requested, measured = requested_and_measured(conditioned, labels)
-    tables = {"ceiling": ceiling(patches), "conditioned": ranks_by_class(requested, measured, labels, patches.classes)}
+    followed = ranks_by_class(requested, measured, labels, patches.classes)
+    tables = {"ceiling": measurement_ceiling(patches), "conditioned": followed}
     for way in ("regression", "singular vectors"):
         tables[way] = direction_ranks(plain, requested, labels, way)
     rows = [

@@ -29,8 +29,9 @@ from cellgan.data.batches import save_grid
 from cellgan.data.patches import load_patches
 from cellgan.core.files import read_weights_only
 from cellgan.model.generator import make_generator
+from cellgan.training.checkpoint import save_generator
 from cellgan.training.synthesis import load_synthesizer
-from cellgan.training.loop import save_generator, train
+from cellgan.training.loop import train
 
 HERE, RUN = Path(__file__).resolve().parent, ROOT / "outputs/cric-256"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from cellgan.core.config import PRESETS, make_config, run_folder
+from cellgan.core.config import PRESETS, make_config
 from cellgan.core.names import BETHESDA
 from cellgan.data.patches import load_patches
 from cellgan.evaluation.classifier import (
