@@ -1,0 +1,148 @@
+"""Where the time of the three studies and of `evaluate` goes, and how much of it a commit takes beside another.
+
+    python outputs/reference/profile/profile.py phases [ROUNDS]
+    python outputs/reference/profile/profile.py compare ROUNDS BEFORE ... HEAD
+
+Each workflow is run as a user types it, with papermill on two cores, small, in a temporary project of its own whose
+cache is empty. `phases` writes `phases.csv`: the seconds of each phase, summed over all processes of a workflow.
+`compare` runs the same workflows of several commits in turns and writes `before-after.csv`.
+
+The processor's seconds are those of all processes of a workflow (`RUSAGE_CHILDREN`). They do not count the time in
+which another program had the core, so they are what to compare on a machine that others use; seconds that passed are
+written beside them.
+"""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+SIZE = dict(preset="demo", image_size=32)
+WORKFLOWS = {  # parameters that every commit knows
+    "ablation": dict(SIZE, width=4, batch_size=4, iterations=20, seeds=1, per_class=20),
+    "compare": dict(SIZE, seeds=1, unit="images", budget=80, per_class=20),
+    "augmentation": dict(
+        SIZE, phantom_patches=600, arms="real, classical, cellgan", folds=3, seeds=1, ratios="", real_per_class=30,
+        synthetic_per_class=60, epochs=3, iterations=20,
+    ),
+    "evaluate": dict(run="ablation", per_class=40, patches=600),
+}  # fmt: skip
+
+
+def environment_of(home, profile=None):
+    "Variables of a user's shell: code of the project, compiled Python kept outside of it, two cores."
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS")}
+    paths = [str(home), *([str(HERE / "hooks")] if profile else [])]
+    return kept | dict(
+        PYTHONPATH=os.pathsep.join(paths),
+        PYTHONPYCACHEPREFIX=str(Path(tempfile.gettempdir()) / "profile-compiled"),
+        **({"PROFILE_FOLDER": str(profile)} if profile else {}),
+    )
+
+
+def project_of(commit, home):
+    "A project with the code of a commit (None: as it is now), and without results."
+    home.mkdir()
+    kept = ["cellgan", "nbs", "settings.ini", "outputs/reference"]
+    if commit is None:
+        for name in kept[:2]:
+            shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "settings.ini", home)
+        shutil.copytree(ROOT / "outputs/reference/paper", home / "outputs/reference/paper")
+        return home
+    archive = subprocess.run(["git", "archive", commit, *kept], cwd=ROOT, capture_output=True, check=True)
+    subprocess.run(["tar", "-x", "-C", home], input=archive.stdout, check=True)
+    return home
+
+
+def run(name, home, profile=None):
+    "Runs a workflow; returns the seconds that passed, and those of all its processes."
+    folder = home / "outputs" / name
+    if name == "evaluate":  # a generator of the study that was run before it
+        made = min((home / "outputs/ablation/runs").glob("*/generator.safetensors"))
+        shutil.copy(made, home / "outputs/ablation/generator.safetensors")
+        shutil.copy(made.with_name("config.json"), home / "outputs/ablation/config.json")
+    parameters = [text for pair in WORKFLOWS[name].items() for text in ("-p", *map(str, pair))]
+    command = [sys.executable, "-m", "papermill", f"nbs/{name}.ipynb", f"outputs/{name}/{name}.ipynb", *parameters]
+    folder.mkdir(parents=True, exist_ok=True)
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, env=environment_of(home, profile))
+    passed, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{name} in {home} failed:\n{done.stderr[-3000:]}")
+    return passed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def phases_of(profile):
+    "Phase -> (seconds passed, processor's seconds), over all processes; and how many processes there were."
+    passed, used, files = Counter(), Counter(), list(profile.glob("*.json"))
+    for file in files:
+        process = json.loads(file.read_text())
+        for phase, (wall, cpu) in process["taken"].items():
+            name = process["program"] if phase == "rest" else phase
+            passed[name] += wall
+            used[name] += cpu
+    return passed, used, len(files)
+
+
+def profile_workflows(rounds):
+    "Writes `phases.csv`."
+    rows = []
+    for number in range(rounds + 1):  # the first round compiles Python's files
+        with tempfile.TemporaryDirectory() as held:
+            home = project_of(None, Path(held) / "project")
+            for name in WORKFLOWS:
+                profile = Path(held) / name
+                profile.mkdir()
+                wall, cpu = run(name, home, profile)
+                passed, used, processes = phases_of(profile)
+                print(number, name, f"{wall:.1f} s passed, {cpu:.1f} s of the processor, {processes} processes")
+                found = {phase: (passed[phase], used[phase]) for phase, _ in used.most_common()}
+                found["not seen"] = (float("nan"), cpu - used.total())
+                found["all"] = (wall, cpu)
+                rows += [
+                    dict(round=number, workflow=name, phase=phase, passed=w, processor=c, share=c / cpu)
+                    for phase, (w, c) in found.items()
+                ]
+    table = pd.DataFrame(rows)
+    table = table[table["round"] > 0].drop(columns="round")
+    table = table.groupby(["workflow", "phase"], sort=False).mean().reset_index()
+    table.round(4).to_csv(HERE / "phases.csv", index=False)
+    print(table.round(3).to_string())
+
+
+def compare(rounds, commits):
+    "Writes `before-after.csv`."
+    names = [
+        subprocess.run(["git", "rev-parse", "--short", c], cwd=ROOT, capture_output=True, text=True, check=True)
+        for c in commits
+    ]
+    rows = []
+    for number in range(rounds):
+        for commit, name in zip(commits, names):
+            with tempfile.TemporaryDirectory() as held:
+                home = project_of(commit, Path(held) / "project")
+                for workflow in WORKFLOWS:
+                    wall, cpu = run(workflow, home)
+                    rows.append(
+                        dict(round=number, commit=name.stdout.strip(), workflow=workflow, passed=wall, processor=cpu)
+                    )
+                    print(rows[-1], flush=True)
+                    pd.DataFrame(rows).round(2).to_csv(HERE / "before-after.csv", index=False)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "phases":
+        profile_workflows(int((sys.argv[2:] or [1])[0]))
+    else:
+        compare(int(sys.argv[2]), sys.argv[3:])
