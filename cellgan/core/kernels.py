@@ -160,9 +160,10 @@ def forking_provisioner(
     class Forking(LocalProvisioner):
         async def launch_kernel(self, cmd, **given):
             if cmd[1:3] != ["-m", "ipykernel_launcher"]: return await super().launch_kernel(cmd, **given)
-            try: self.process = fork_kernel(server, cmd[3:], given["env"], given["cwd"], given.get("pass_fds", ()))
+            self.cwd, inherited = given.get("cwd") or os.getcwd(), given.get("pass_fds", ())
+            try: self.process = fork_kernel(server, cmd[3:], given["env"], self.cwd, inherited)
             except OSError: return await super().launch_kernel(cmd, **given)
-            self.pid, self.cwd = self.process.pid, given["cwd"]
+            self.pid = self.process.pid
             return self.connection_info
 
     return Forking(kernel_id="", kernel_spec=manager.kernel_spec, parent=manager)
