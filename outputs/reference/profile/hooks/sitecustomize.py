@@ -7,7 +7,6 @@ that passed and the processor's, into a file of the folder `PROFILE_FOLDER`.
 
 import atexit
 import functools
-import importlib
 import json
 import os
 import sys
@@ -38,10 +37,10 @@ PHASES = {
     "compilation": "torch._inductor.compile_fx.compile_fx",
 }
 PROGRAMS = {
-    "ipykernel_launcher": "notebook, the rest",
+    "multiprocessing": "data: phantom drawn or read",  # the pool of classifiers has its own phases
+    "ipykernel_launcher": "notebooks, the rest",
     "papermill": "papermill, the rest",
     "submitit": "workers, the rest",
-    "multiprocessing": "classifiers: workers, the rest",
     "kernels": "workers, the rest",
 }
 
@@ -53,9 +52,13 @@ class Recorder:
         self.main = threading.main_thread()
         self.begin()
 
-    def begin(self):
-        "Starts anew: at the start of a process, forked ones too."
-        self.taken, self.stack, self.since = {}, ["rest"], (time.perf_counter(), 0.0)
+    def begin(self, phase="rest"):
+        "Starts anew, at the start of a process."
+        self.taken, self.stack, self.since = {}, [phase], (time.perf_counter(), 0.0)
+
+    def begin_in_fork(self):
+        "A process that was forked within a phase works for it."
+        self.begin(self.stack[-1])
 
     def switch(self):
         "Gives what has passed to the phase on top."
@@ -81,7 +84,7 @@ class Recorder:
     def write(self):
         "Replaces this process's file."
         self.switch()
-        words = " ".join(sys.argv) + " " + " ".join(sys.orig_argv)
+        words = " ".join([*sys.argv, *sys.orig_argv])
         program = next((name for word, name in PROGRAMS.items() if word in words), "other programs")
         name = Path(os.environ["PROFILE_FOLDER"]) / f"{os.getpid()}.json"
         part = name.with_suffix(".part")
@@ -132,7 +135,10 @@ if "PROFILE_FOLDER" in os.environ:
     recorder = Recorder()
     recorder.taken["imports"] = [0.0, time.process_time()]  # of the interpreter itself
     recorder.since = time.perf_counter(), time.process_time()
-    os.register_at_fork(after_in_child=recorder.begin)
+    os.register_at_fork(after_in_child=recorder.begin_in_fork)
     for kind in (SourceFileLoader, ExtensionFileLoader):
         kind.exec_module = counting(kind.exec_module)
+    ExtensionFileLoader.create_module = functools.partialmethod(
+        lambda loader, load, spec: recorder.call("imports", load, loader, spec), ExtensionFileLoader.create_module
+    )
     atexit.register(recorder.write)
