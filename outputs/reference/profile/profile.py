@@ -31,14 +31,14 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SIZE = dict(preset="demo", image_size=32)
-WORKFLOWS = {  # parameters that every commit knows
+WORKFLOWS = {  # parameters that every commit knows; latent diffusion did not draw 32x32 at first
     "ablation": dict(SIZE, width=4, batch_size=4, iterations=20, seeds=1, per_class=20),
     "compare": dict(SIZE, models="cellgan biggan", seeds=1, unit="images", budget=80, per_class=20),
     "augmentation": dict(
-        SIZE, phantom_patches=600, arms="real, classical, cellgan", folds=3, seeds=1, ratios="", real_per_class=30,
-        synthetic_per_class=60, epochs=3, iterations=20,
+        SIZE, phantom_patches=300, arms="real, classical, cellgan", folds=2, seeds=1, ratios="", real_per_class=20,
+        synthetic_per_class=20, epochs=1, iterations=20,
     ),
-    "evaluate": dict(run="ablation", per_class=40, patches=600),
+    "evaluate": dict(run="ablation", per_class=20, patches=400),
 }  # fmt: skip
 
 
