@@ -23,6 +23,7 @@ from submitit.helpers import Checkpointable
 
 from ..core.config import InputError, run_folder
 from ..core.files import replacing
+from ..core.kernels import forking_provisioner, kernel_server
 from ..core.machine import available_cores, visible_gpus
 from ..core.progress import ProgressBar
 from ..core.versions import notebook_version
@@ -34,11 +35,13 @@ from .runs import (code_unchanged, describe_runs, failed_notebooks, folder_of_ru
 def kernel_manager_with(
     descriptor: int,  # of an open file
 ):                    # a class for papermill's `kernel_manager_class`
-    "A kernel manager whose kernels inherit an open file."
+    "A kernel manager whose kernels inherit an open file, and begin with their imports done where that is possible."
+    server = kernel_server()  # it imports while this process does
     from jupyter_client import AsyncKernelManager
 
     class Kernel(AsyncKernelManager):
         async def start_kernel(self, **settings):
+            if server: self.provisioner = forking_provisioner(self, server)
             # on Windows nothing is inherited, and the worker alone holds the lock
             inherited = dict(pass_fds=(descriptor,)) if os.name == "posix" else {}
             await super().start_kernel(**inherited, **settings)
@@ -51,13 +54,14 @@ def execute_run(
     descriptor: int,  # of its lock
 ):
     "Executes the run's notebook; raises what the notebook raises."
+    kernels = kernel_manager_with(descriptor)
     import papermill
     run, root = read_note(folder/"run.json"), folder.parents[3]
     name = f"{run['notebook']}.ipynb"
     given = run["parameters"] | dict(run=folder.relative_to(root/"outputs").as_posix())
     # start_timeout: on a busy machine a kernel takes its time
     papermill.execute_notebook(str(root/"nbs"/name), str(folder/name), given, cwd=str(root), progress_bar=False,
-                               kernel_manager_class=kernel_manager_with(descriptor), start_timeout=600)
+                               kernel_manager_class=kernels, start_timeout=600)
 
 # %% ../../nbs/7_study/03_workers.ipynb #fd72862d
 CODE_CHANGED = ("the code was changed while the study ran, and the remaining runs would not be what their folders say: "
