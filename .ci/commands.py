@@ -58,7 +58,8 @@ LONGEST = 900  # seconds of one command
 ALWAYS = dict(iterations=4, image_size=32, compile=False)  # also where the page sets it
 CHECKED_ALONE = {  # beginning -> why it is not typed
     "conda": "sets up an environment", "pip ": "sets up an environment", "uv pip": "sets up an environment",
-    "jupyter": "opened by .ci/browser.py", "nbdev_": "typed by .ci/run", "bash .ci/run": "typed by .ci/run",
+    "jupyter": "opened by .ci/browser.py", "voila": "opened by .ci/browser.py",
+    "nbdev_": "typed by .ci/run", "bash .ci/run": "typed by .ci/run", ".ci/render_readme.py": "typed by .ci/checks.py",
     "git": "would change the clone", "python outputs/": "takes what the page's other commands made in hours",
     ".ci/": "takes minutes, and writes its own table", ".site/build.py": "typed by .ci/checks.py",
     "cellgan import-qupath": "tested in 2_data/22_qupath",
@@ -100,7 +101,7 @@ def words_of(command):
     if words[0] == "--group":
         assert words[1] in project()["dependency-groups"], f"pyproject.toml has no group {words[1]}"
         words = words[2:]
-    return words
+    return words[2:] if words[0] == "--with" else words
 
 
 def project():
