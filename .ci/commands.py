@@ -34,6 +34,7 @@ from cellgan.core.commands import parameters_in_notebook, values_of
 from cellgan.core.config import Config, InputError
 from cellgan.core.parameters import check_parameters
 from cellgan.study.commands import COMMANDS, parameters_of
+from warm import WarmServer
 
 PROGRAMS = ("uv run ", "uv pip ", "papermill ", "cellgan ", "python ", "conda ", "pip ", "jupyter ", "nbdev_", "git ",
             "bash ", "torchrun ", "accelerate ", "-p ")
@@ -133,17 +134,20 @@ def types_of(notebook):
     return {p.name: p.type for p in parameters}, {p.name for p in parameters if p.default is None}
 
 
-def notebook_for(given, page):
-    "The notebook that a part of a command is for: the page's own, or the first that has such parameters."
+def notebook_for(command, page):
+    "The notebook that a part of a command is for: the page's own, the last one above it, or the first that it fits."
     own = [page.stem] if page.stem in WORKFLOWS else []
-    return next((name for name in (*own, *WORKFLOWS) if set(given) <= set(types_of(name)[0])), None)
+    found = commands_in(prose(page))
+    above = [Path(words_of(text)[1]).stem for text in found[:found.index(command)] if "papermill nbs/" in text]
+    given = set(parameters_given(shlex.split(command)))
+    return next((name for name in (*own, *above[::-1], *WORKFLOWS) if given <= set(types_of(name)[0])), None)
 
 
 def completed(command, page):
     "A command that could be typed: a part of one becomes a run of its notebook."
     if not command.startswith("-p "):
         return command
-    notebook = notebook_for(parameters_given(shlex.split(command)), page)
+    notebook = notebook_for(command, page)
     assert notebook, f"no notebook has these parameters: {command}"
     of_own_data = {"field_of_view_um", "um_per_px"} & set(parameters_given(shlex.split(command)))
     data = " -p data FOLDER -p um_per_px 0.25" if of_own_data else ""
@@ -279,14 +283,21 @@ def write_cells(folder):
     (folder / "groups.csv").write_text("\n".join(lines) + "\n")
 
 
-def type_command(words, clone):
-    "Types a command in the clone; returns what went wrong, or nothing."
-    environment = os.environ | dict(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", PYTHONPATH=str(clone),
-                                    OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+def environment_of(clone):
+    "Variables of every command."
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | dict(PATH=path, PYTHONPATH=str(clone), OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+
+def type_command(words, clone, server):
+    "Types a command in the clone, papermill in a process with its imports done; returns what went wrong, or nothing."
+    if words[0] == "papermill":
+        arguments = [*words[1:], "--execution-timeout", LONGEST]
+        status, printed = server.run("papermill", arguments, clone, {})
+        return "" if status == 0 else printed.strip().splitlines()[-1][:200]
     starts = {"cellgan": [sys.executable, "-c", "from cellgan.study.commands import main; main()"],
-              "papermill": [sys.executable, "-m", "papermill"],
               "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
-    command = [*starts.get(words[0], words[:1]), *words[1:]]
+    command, environment = [*starts.get(words[0], words[:1]), *words[1:]], environment_of(clone)
     try:
         done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=LONGEST)
     except subprocess.TimeoutExpired:
@@ -309,8 +320,9 @@ def type_commands(chosen):
     clone = home / "project"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     write_cells(home / "my_cells")
+    server = WarmServer(environment_of(clone))
     train = ["papermill", "nbs/train.ipynb", "outputs/trained/train.ipynb", "-p", "run", "trained"]
-    problem = type_command(shortened(train, home)[0], clone)
+    problem = type_command(shortened(train, home)[0], clone, server)
     assert not problem, problem
     seen = {}  # what was typed -> (what became of it, seconds)
     for page in chosen:
@@ -325,11 +337,12 @@ def type_commands(chosen):
                     for old in ("part", "kept"): shutil.rmtree(clone / "outputs" / old, ignore_errors=True)
                     put_run(words, clone, clone / "outputs" / "trained")
                     start = time.monotonic()
-                    problem = type_command(words, clone)
+                    problem = type_command(words, clone, server)
                     seen[key] = verdict(command, problem), round(time.monotonic() - start)
                 row["result"], row["seconds"] = seen[key]
             yield row
             print(f"{row['page']}: {command}: {row['result']} {row['seconds']}", flush=True)
+    server.stop()
     shutil.rmtree(home, ignore_errors=True)
 
 
