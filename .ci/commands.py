@@ -150,7 +150,7 @@ def completed(command, page):
     notebook = notebook_for(command, page)
     assert notebook, f"no notebook has these parameters: {command}"
     of_own_data = {"field_of_view_um", "um_per_px"} & set(parameters_given(shlex.split(command)))
-    data = " -p data FOLDER -p um_per_px 0.25" if of_own_data else ""
+    data = " -p data FOLDER -p um_per_px 0.5" if of_own_data else ""
     return f"papermill nbs/{notebook}.ipynb outputs/part/{notebook}.ipynb -p run part{data} {command}"
 
 
@@ -261,7 +261,9 @@ def shortened(words, folder):
         return words, ""
     kind = kind_of(words)
     named = {word.removeprefix("--").partition("=")[0] for word in words}
-    added = {name: value for name, value in SHORTENED.get(kind, {}).items() if name not in named or name in ALWAYS}
+    kept = named | {"image_size", "width"} if "start_from" in named else named  # whose weights have a size
+    added = {name: value for name, value in SHORTENED.get(kind, {}).items()
+             if name not in kept or name in ALWAYS and name in named}
     forms = {"papermill": "-p {} {}", "cellgan": "--{} {}"}
     more = [part for item in added.items() for part in forms.get(words[0], "{}={}").format(*item).split()]
     return [*words, *more], " ".join(f"{name}={value}" for name, value in added.items())
@@ -294,7 +296,7 @@ def type_command(words, clone, server):
     if words[0] == "papermill":
         arguments = [*words[1:], "--execution-timeout", LONGEST]
         status, printed = server.run("papermill", arguments, clone, {})
-        return "" if status == 0 else printed.strip().splitlines()[-1][:200]
+        return "" if status == 0 else last_words(printed)
     starts = {"cellgan": [sys.executable, "-c", "from cellgan.study.commands import main; main()"],
               "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
     command, environment = [*starts.get(words[0], words[:1]), *words[1:]], environment_of(clone)
@@ -302,16 +304,27 @@ def type_command(words, clone, server):
         done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=LONGEST)
     except subprocess.TimeoutExpired:
         return f"was not finished after {LONGEST} s"
-    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[-1][:200]
+    return "" if done.returncode == 0 else last_words(done.stderr or done.stdout)
+
+
+def last_words(printed):
+    "The last line that names an error, or the last at all."
+    found = printed.strip().splitlines()
+    return next((line for line in found[::-1] if "Error: " in line), found[-1])[:200]
 
 
 def put_run(words, clone, trained):
     "A trained run where a command asks for one that nobody has trained in this clone."
-    if kind_of(words) not in ("generate", "evaluate") or "run" not in " ".join(words): return
-    names = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("run", "--run")]
+    if kind_of(words) not in ("generate", "evaluate"): return
+    names = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("run", "--run")] or ["demo"]
     for name in names:
         folder = clone / "outputs" / name
         if not (folder / "generator.safetensors").exists(): shutil.copytree(trained, folder, dirs_exist_ok=True)
+
+
+def forget_runs(outputs):
+    for folder in outputs.iterdir():
+        if folder.is_dir() and folder.name not in ("reference", "trained"): shutil.rmtree(folder)
 
 
 def type_commands(chosen):
@@ -326,6 +339,7 @@ def type_commands(chosen):
     assert not problem, problem
     seen = {}  # what was typed -> (what became of it, seconds)
     for page in chosen:
+        forget_runs(clone / "outputs")  # whoever reads a page begins with it
         for command in commands_in(prose(page)):
             words = words_of(completed(command, page))
             row = dict(page=page.relative_to(ROOT).as_posix(), command=command, added="", seconds="")
@@ -366,15 +380,16 @@ def main():
         print(problems or "every command could be typed")
         return int(bool(problems))
     names = sys.argv[sys.argv.index("--run") + 1:]
-    unknown = set(names) - {page.relative_to(ROOT).as_posix() for page in pages()}
+    order = [page.relative_to(ROOT).as_posix() for page in pages()]
+    unknown = set(names) - set(order)
     assert not unknown, f"no such page: {', '.join(sorted(unknown))}"
     file = ROOT / "outputs" / "reference" / "commands" / "table.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(file.open(encoding="utf-8"))) if names and file.exists() else []
-    rows = [row for row in rows if row["page"] not in names]
+    rows = [row for row in rows if row["page"] not in names and row["page"] in order]
     for row in type_commands([page for page in pages() if not names or page.relative_to(ROOT).as_posix() in names]):
         rows.append(row)
-        write_table(file, rows)
+        write_table(file, sorted(rows, key=lambda row: order.index(row["page"])))
     return 0
 
 
