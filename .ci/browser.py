@@ -59,6 +59,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def refuse_news(settings):
+    "JupyterLab asks each newcomer whether it may fetch news; its question would lie over the pictures."
+    file = settings / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    file.mkdir(parents=True)
+    (file / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
+
+
 def start_server(project, port, *command):
     "A program of Jupyter in the clone, from its module and arguments."
     environment = os.environ | dict(PYTHONPATH=str(project), JUPYTER_CONFIG_DIR=str(project.parent / "settings"))
@@ -69,6 +76,7 @@ def start_server(project, port, *command):
 def start_lab(project):
     "JupyterLab in the clone: (process, address)."
     port = free_port()
+    refuse_news(project.parent / "settings")
     process = start_server(
         project,
         port,
@@ -77,7 +85,6 @@ def start_lab(project):
         "--ip=127.0.0.1",
         "--IdentityProvider.token=",
         "--ServerApp.disable_check_xsrf=True",
-        "--LabApp.news_url=None",
         "--expose-app-in-browser",
     )
     address = f"http://127.0.0.1:{port}"
@@ -92,7 +99,9 @@ def as_an_app(project, browser, folder):
     try:
         wait_until(lambda: listens(port), 60, "Voila does not answer")
         browser.get(f"http://127.0.0.1:{port}")  # which runs the notebook
-        return move_sliders(browser, folder, "app")
+        problems = move_sliders(browser, folder, "app")
+        shown = browser.execute_script("return document.body.innerText")
+        return problems + ["explore: the app shows nbdev's own cell"] * ("skip_exec" in shown)
     finally:
         process.terminate()
         process.wait()
@@ -176,9 +185,12 @@ def run_all(browser, address, name):
 def screenshots(browser, folder, name):
     "A picture for each screen of the open notebook."
     area = "document.querySelector('.jp-WindowedPanel-outer')"
+    # JupyterLab scrolls beyond the last cell, where there is nothing to see.
+    seen = f"return [...{area}.querySelectorAll('.jp-Cell')].some(c => c.getBoundingClientRect().bottom > 120)"
     browser.execute_script(f"{area}.scrollTop = 0")
     for number in range(12):
         time.sleep(1)
+        if not browser.execute_script(seen): return
         browser.save_screenshot(str(folder / f"{name}-{number}.png"))
         moved = (f"const a = {area}; const before = a.scrollTop; a.scrollTop += a.clientHeight * 0.95; "
                  "return a.scrollTop > before + 5")

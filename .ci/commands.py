@@ -34,6 +34,7 @@ from cellgan.core.commands import parameters_in_notebook, values_of
 from cellgan.core.config import Config, InputError
 from cellgan.core.parameters import check_parameters
 from cellgan.study.commands import COMMANDS, parameters_of
+from warm import WarmServer
 
 PROGRAMS = ("uv run ", "uv pip ", "papermill ", "cellgan ", "python ", "conda ", "pip ", "jupyter ", "nbdev_", "git ",
             "bash ", "torchrun ", "accelerate ", "-p ")
@@ -58,7 +59,8 @@ LONGEST = 900  # seconds of one command
 ALWAYS = dict(iterations=4, image_size=32, compile=False)  # also where the page sets it
 CHECKED_ALONE = {  # beginning -> why it is not typed
     "conda": "sets up an environment", "pip ": "sets up an environment", "uv pip": "sets up an environment",
-    "jupyter": "opened by .ci/browser.py", "nbdev_": "typed by .ci/run", "bash .ci/run": "typed by .ci/run",
+    "jupyter": "opened by .ci/browser.py", "voila": "opened by .ci/browser.py",
+    "nbdev_": "typed by .ci/run", "bash .ci/run": "typed by .ci/run", ".ci/render_readme.py": "typed by .ci/checks.py",
     "git": "would change the clone", "python outputs/": "takes what the page's other commands made in hours",
     ".ci/": "takes minutes, and writes its own table", ".site/build.py": "typed by .ci/checks.py",
     "cellgan import-qupath": "tested in 2_data/22_qupath",
@@ -100,7 +102,7 @@ def words_of(command):
     if words[0] == "--group":
         assert words[1] in project()["dependency-groups"], f"pyproject.toml has no group {words[1]}"
         words = words[2:]
-    return words
+    return words[2:] if words[0] == "--with" else words
 
 
 def project():
@@ -132,20 +134,23 @@ def types_of(notebook):
     return {p.name: p.type for p in parameters}, {p.name for p in parameters if p.default is None}
 
 
-def notebook_for(given, page):
-    "The notebook that a part of a command is for: the page's own, or the first that has such parameters."
+def notebook_for(command, page):
+    "The notebook that a part of a command is for: the page's own, the last one above it, or the first that it fits."
     own = [page.stem] if page.stem in WORKFLOWS else []
-    return next((name for name in (*own, *WORKFLOWS) if set(given) <= set(types_of(name)[0])), None)
+    found = commands_in(prose(page))
+    above = [Path(words_of(text)[1]).stem for text in found[:found.index(command)] if "papermill nbs/" in text]
+    given = set(parameters_given(shlex.split(command)))
+    return next((name for name in (*own, *above[::-1], *WORKFLOWS) if given <= set(types_of(name)[0])), None)
 
 
 def completed(command, page):
     "A command that could be typed: a part of one becomes a run of its notebook."
     if not command.startswith("-p "):
         return command
-    notebook = notebook_for(parameters_given(shlex.split(command)), page)
+    notebook = notebook_for(command, page)
     assert notebook, f"no notebook has these parameters: {command}"
     of_own_data = {"field_of_view_um", "um_per_px"} & set(parameters_given(shlex.split(command)))
-    data = " -p data FOLDER -p um_per_px 0.25" if of_own_data else ""
+    data = " -p data FOLDER -p um_per_px 0.5" if of_own_data else ""
     return f"papermill nbs/{notebook}.ipynb outputs/part/{notebook}.ipynb -p run part{data} {command}"
 
 
@@ -256,7 +261,9 @@ def shortened(words, folder):
         return words, ""
     kind = kind_of(words)
     named = {word.removeprefix("--").partition("=")[0] for word in words}
-    added = {name: value for name, value in SHORTENED.get(kind, {}).items() if name not in named or name in ALWAYS}
+    kept = named | {"image_size", "width"} if "start_from" in named else named  # whose weights have a size
+    added = {name: value for name, value in SHORTENED.get(kind, {}).items()
+             if name not in kept or name in ALWAYS and name in named}
     forms = {"papermill": "-p {} {}", "cellgan": "--{} {}"}
     more = [part for item in added.items() for part in forms.get(words[0], "{}={}").format(*item).split()]
     return [*words, *more], " ".join(f"{name}={value}" for name, value in added.items())
@@ -278,28 +285,46 @@ def write_cells(folder):
     (folder / "groups.csv").write_text("\n".join(lines) + "\n")
 
 
-def type_command(words, clone):
-    "Types a command in the clone; returns what went wrong, or nothing."
-    environment = os.environ | dict(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", PYTHONPATH=str(clone),
-                                    OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+def environment_of(clone):
+    "Variables of every command."
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | dict(PATH=path, PYTHONPATH=str(clone), OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+
+def type_command(words, clone, server):
+    "Types a command in the clone, papermill in a process with its imports done; returns what went wrong, or nothing."
+    if words[0] == "papermill":
+        arguments = [*words[1:], "--execution-timeout", LONGEST]
+        status, printed = server.run("papermill", arguments, clone, {})
+        return "" if status == 0 else last_words(printed)
     starts = {"cellgan": [sys.executable, "-c", "from cellgan.study.commands import main; main()"],
-              "papermill": [sys.executable, "-m", "papermill"],
               "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
-    command = [*starts.get(words[0], words[:1]), *words[1:]]
+    command, environment = [*starts.get(words[0], words[:1]), *words[1:]], environment_of(clone)
     try:
         done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=LONGEST)
     except subprocess.TimeoutExpired:
         return f"was not finished after {LONGEST} s"
-    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[-1][:200]
+    return "" if done.returncode == 0 else last_words(done.stderr or done.stdout)
+
+
+def last_words(printed):
+    "The last line that names an error, or the last at all."
+    found = printed.strip().splitlines()
+    return next((line for line in found[::-1] if "Error: " in line), found[-1])[:200]
 
 
 def put_run(words, clone, trained):
     "A trained run where a command asks for one that nobody has trained in this clone."
-    if kind_of(words) not in ("generate", "evaluate") or "run" not in " ".join(words): return
-    names = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("run", "--run")]
+    if kind_of(words) not in ("generate", "evaluate"): return
+    names = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("run", "--run")] or ["demo"]
     for name in names:
         folder = clone / "outputs" / name
         if not (folder / "generator.safetensors").exists(): shutil.copytree(trained, folder, dirs_exist_ok=True)
+
+
+def forget_runs(outputs):
+    for folder in outputs.iterdir():
+        if folder.is_dir() and folder.name not in ("reference", "trained"): shutil.rmtree(folder)
 
 
 def type_commands(chosen):
@@ -308,11 +333,13 @@ def type_commands(chosen):
     clone = home / "project"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     write_cells(home / "my_cells")
+    server = WarmServer(environment_of(clone))
     train = ["papermill", "nbs/train.ipynb", "outputs/trained/train.ipynb", "-p", "run", "trained"]
-    problem = type_command(shortened(train, home)[0], clone)
+    problem = type_command(shortened(train, home)[0], clone, server)
     assert not problem, problem
     seen = {}  # what was typed -> (what became of it, seconds)
     for page in chosen:
+        forget_runs(clone / "outputs")  # whoever reads a page begins with it
         for command in commands_in(prose(page)):
             words = words_of(completed(command, page))
             row = dict(page=page.relative_to(ROOT).as_posix(), command=command, added="", seconds="")
@@ -324,11 +351,12 @@ def type_commands(chosen):
                     for old in ("part", "kept"): shutil.rmtree(clone / "outputs" / old, ignore_errors=True)
                     put_run(words, clone, clone / "outputs" / "trained")
                     start = time.monotonic()
-                    problem = type_command(words, clone)
+                    problem = type_command(words, clone, server)
                     seen[key] = verdict(command, problem), round(time.monotonic() - start)
                 row["result"], row["seconds"] = seen[key]
             yield row
             print(f"{row['page']}: {command}: {row['result']} {row['seconds']}", flush=True)
+    server.stop()
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -352,15 +380,16 @@ def main():
         print(problems or "every command could be typed")
         return int(bool(problems))
     names = sys.argv[sys.argv.index("--run") + 1:]
-    unknown = set(names) - {page.relative_to(ROOT).as_posix() for page in pages()}
+    order = [page.relative_to(ROOT).as_posix() for page in pages()]
+    unknown = set(names) - set(order)
     assert not unknown, f"no such page: {', '.join(sorted(unknown))}"
     file = ROOT / "outputs" / "reference" / "commands" / "table.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(file.open(encoding="utf-8"))) if names and file.exists() else []
-    rows = [row for row in rows if row["page"] not in names]
+    rows = [row for row in rows if row["page"] not in names and row["page"] in order]
     for row in type_commands([page for page in pages() if not names or page.relative_to(ROOT).as_posix() in names]):
         rows.append(row)
-        write_table(file, rows)
+        write_table(file, sorted(rows, key=lambda row: order.index(row["page"])))
     return 0
 
 

@@ -64,7 +64,8 @@ def findings(report: DataReport):  # yields text
     if report.scale: yield f"micrometres per pixel of the patches: {report.scale}"
     if n := report.enlarged:
         size = f" of {report.image_size}" if report.image_size else ""
-        yield f"{counted(n, 'patch', 'patches')} enlarged: cut from fewer pixels than the image_size{size}"
+        cut = f"enlarged: cut from fewer pixels than the image_size{size}, so a smaller one would do"
+        yield f"{counted(n, 'patch', 'patches')} {cut}"
     if report.groups == report.patches and report.layout not in ("CRIC", "phantom"):
         where = "the column group" if report.layout == "cells.csv" else "groups.csv"
         yield f"each image is a group of its own: if several are of one slide or patient, say so in {where}"

@@ -6,6 +6,8 @@
 __all__ = ['morphology_distances', 'colour_violins', 'morphology_figure']
 
 # %% ../../nbs/5_evaluation/09_morphology.ipynb #ed158fff
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from scipy.stats import wasserstein_distance
@@ -54,14 +56,16 @@ def morphology_figure(
     import seaborn as sns
 
     named = measures(known)
-    size = len(named) * max(3.3, 0.8 + 0.27 * len(classes)), 2.4 + 0.06 * max(map(len, classes))
-    fig, axes = plt.subplots(1, len(named), figsize=size, layout="constrained")
+    columns = -(-len(named) // 2)
+    size = columns * max(3.3, 0.8 + 0.27 * len(classes)), 2 * (2.4 + 0.06 * max(map(len, classes)))
+    fig, axes = plt.subplots(2, columns, figsize=size, layout="constrained")
     style = dict(order=list(classes), hue_order=["real", "synthetic"], split=True, cut=0, inner="quart", linewidth=.7,
                  density_norm="width", palette=[PALE, GREEN])
-    for ax, (name, title) in zip(axes, named.items()):
-        sns.violinplot(both, x="class", y=name, hue="origin", ax=ax, legend=ax is axes[0], **style)
+    for ax in axes.flat[len(named):]: ax.axis("off")
+    for ax, (name, title) in zip(axes.flat, named.items()):
+        sns.violinplot(both, x="class", y=name, hue="origin", ax=ax, legend=ax is axes.flat[0], **style)
         colour_violins(ax, classes)
-        ax.set(xlabel="", ylabel=title)
+        ax.set(xlabel="", ylabel=fill(title, 24))
         name_classes(ax, classes)
     plt.close(fig)  # shown once, as the value of the cell
     return fig

@@ -29,8 +29,10 @@ def figure_html(
     Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     style = f"width:{side}px;height:{side}px;image-rendering:pixelated"
-    return (f'<figure style="margin:2px;display:inline-block;text-align:center"><img style="{style}" src="{source}">'
-            f'<figcaption>{html.escape(caption)}</figcaption></figure>')
+    below = f"width:{side}px;overflow-wrap:anywhere;line-height:1.3"  # so that a long caption moves no picture
+    box = "margin:2px;display:inline-block;vertical-align:top;text-align:center"
+    return (f'<figure style="{box}"><img style="{style}" src="{source}">'
+            f'<figcaption style="{below}">{html.escape(caption)}</figcaption></figure>')
 
 def row_html(
     title: str,
@@ -134,7 +136,7 @@ def panel_html(
         top += row_html("Nearest real patches", patches.images[found], names, 72)
     walk = row_html(f"Walk to cell {view.other_cell}", draw_row(synthesizer, view, "walk", row_length), ways, 72)
     morph = row_html(f"Morph to {view.toward}", draw_row(synthesizer, view, "morph", row_length), ways, 72)
-    return f'<div style="display:flex;gap:16px;align-items:flex-end">{top}</div>{walk}{morph}'
+    return f'<div style="display:flex;gap:16px;min-height:290px">{top}</div>{walk}{morph}'
 
 # %% ../../nbs/5_evaluation/21_panel.ipynb #87291d84
 def caption_of(

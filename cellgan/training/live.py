@@ -48,6 +48,7 @@ def live_figure(
     panels = list(panels_of(metrics).items())[:2]
     axes = right.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for ax, (title, columns) in zip(axes, panels): plot_panel(ax, metrics, title, columns)
+    for ax in axes[:-1]: ax.set_xlabel("")
     return fig
 
 # %% ../../nbs/4_training/22_live.ipynb #e7d4b536
