@@ -314,8 +314,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'cellgan.core.files.with_sorted_metadata': ( '1_core/files.html#with_sorted_metadata',
                                                                                  'cellgan/core/files.py')},
             'cellgan.core.kernels': { 'cellgan.core.kernels.ForkedKernel': ('1_core/kernels.html#forkedkernel', 'cellgan/core/kernels.py'),
-                                      'cellgan.core.kernels.ForkedKernel.__init__': ( '1_core/kernels.html#forkedkernel.__init__',
-                                                                                      'cellgan/core/kernels.py'),
                                       'cellgan.core.kernels.ForkedKernel.kill': ( '1_core/kernels.html#forkedkernel.kill',
                                                                                   'cellgan/core/kernels.py'),
                                       'cellgan.core.kernels.ForkedKernel.poll': ( '1_core/kernels.html#forkedkernel.poll',

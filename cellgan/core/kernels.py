@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 # %% ../../nbs/1_core/14_kernels.ipynb #cefccb7d
 LIBRARIES = ("ipykernel.kernelapp", "IPython.core.interactiveshell", "pandas", "matplotlib.pyplot", "PIL.Image",
@@ -83,27 +84,29 @@ def serve(
     become_kernel(json.loads(text))
 
 # %% ../../nbs/1_core/14_kernels.ipynb #435de00e
+@dataclass
 class ForkedKernel:
     "What jupyter_client needs of `subprocess.Popen`, for a kernel that the server has forked."
+    connection: socket.socket  # to the server
+    pid: int                   # number of the kernel's process
     stdin = stdout = stderr = returncode = None
 
-    def __init__(self,
-                 connection: socket.socket,  # to the server
-                 pid: int):                  # number of the kernel's process
-        self.connection, self.pid = connection, pid
-
-    def poll(self):
+    def poll(self) -> int | None:
         "The exit status; None while it runs, -9 where the server is gone."
         if self.returncode is None and select.select([self.connection], [], [], 0)[0]:
             try: self.returncode = int(self.connection.recv(64).removeprefix(b"ended ") or -signal.SIGKILL)
             except ConnectionError: self.returncode = -signal.SIGKILL
         return self.returncode
 
-    def wait(self):
+    def wait(self) -> int:
+        "The exit status, as soon as there is one."
         while self.poll() is None: time.sleep(0.05)
         return self.returncode
 
-    def send_signal(self, number):
+    def send_signal(self,
+        number: int,  # of the signal
+    ):
+        "Sends a signal to the kernel and what it has started, while it runs."
         if self.poll() is None: os.killpg(self.pid, number)
 
     def kill(self): self.send_signal(signal.SIGKILL)

@@ -42,8 +42,7 @@ def kernel_manager_with(
     class Kernel(AsyncKernelManager):
         async def start_kernel(self, **settings):
             if server: self.provisioner = forking_provisioner(self, server)
-            # on Windows nothing is inherited, and the worker alone holds the lock
-            inherited = dict(pass_fds=(descriptor,)) if os.name == "posix" else {}
+            inherited = dict(pass_fds=(descriptor,)) if os.name == "posix" else {}  # else the worker holds the lock
             await super().start_kernel(**inherited, **settings)
 
     return Kernel
@@ -59,9 +58,8 @@ def execute_run(
     run, root = read_note(folder/"run.json"), folder.parents[3]
     name = f"{run['notebook']}.ipynb"
     given = run["parameters"] | dict(run=folder.relative_to(root/"outputs").as_posix())
-    # start_timeout: on a busy machine a kernel takes its time
     papermill.execute_notebook(str(root/"nbs"/name), str(folder/name), given, cwd=str(root), progress_bar=False,
-                               kernel_manager_class=kernels, start_timeout=600)
+                               kernel_manager_class=kernels, start_timeout=600)  # a busy machine takes its time
 
 # %% ../../nbs/7_study/03_workers.ipynb #fd72862d
 CODE_CHANGED = ("the code was changed while the study ran, and the remaining runs would not be what their folders say: "

@@ -2,11 +2,12 @@
 
     python outputs/reference/fine-tuning/study.py [seeds]
 
-First a source is trained with the demo's settings on NILM, LSIL and ASC-H. Then each seed trains the other two classes
-three times, with the same batches: from random weights, from the source's generator, and from its checkpoint, which has
-the discriminator too. FD-cell is measured at each save, against phantom patches of new slides. Runs are kept in
-`outputs/fine-tuning/`. Writes `curves.csv` (a row per run and save), `table.csv` (images until a run is as good as the
-best save of the one from random weights, and the share of the images which that one needed) and `figure.png`.
+First a source is trained with the settings of the preset `real`, smaller, on NILM, LSIL and ASC-H. Then each seed
+trains the other two classes three times: from random weights, and for half as many steps from the source's generator,
+and from its checkpoint, which has the discriminator too. FD-cell is measured at each save, against phantom patches of
+new slides. Runs are kept in `outputs/fine-tuning/`. Writes `curves.csv` (a row per run and save), `table.csv` (images
+until a run is as good as the best save of the one from random weights, and the share of the images which that one
+needed) and `figure.png`.
 """
 
 import sys
@@ -30,6 +31,7 @@ from cellgan.evaluation.reference import RealData, unseen_phantom
 from cellgan.evaluation.ruler import make_ruler
 from cellgan.training.loop import train
 
+STEPS = 2000  # of 8 images: of the source, and from random weights
 OLD, NEW = ("NILM", "LSIL", "ASC-H"), ("ASC-US", "HSIL")
 STARTS = {
     "random weights": "",
@@ -46,16 +48,19 @@ def of_classes(patches, names):
     return replace(own, labels=labels, classes=names)
 
 
+def settings(**more):
+    "The preset `real` at 64x64 with half its width; learning rates stay, so that every save can be compared."
+    return make_config("real", image_size=64, width=4, r1_weight=5e-4, decay_from=1.0, compile=False, threads=1, **more)
+
+
 def curve(name, seed, ruler, patches):
     "A run's distance at each save: rows of seed, start, thousands of images, FD-cell."
     start = STARTS[name]
-    config = make_config(
-        "demo",
+    config = settings(
         run=f"fine-tuning/{name.split()[-1]}-{seed}",
-        iterations=1200,
-        decay_from=1.0,
+        iterations=STEPS // 2 if start else STEPS,
         seed=seed,
-        start_from=str(run_folder("x").parent / start) if start else None,
+        start_from=str(run_folder("x").parent / start) if start else "",
         resume=False,
     )
     rows = []
@@ -97,8 +102,8 @@ def draw(curves):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    whole, new_slides = patches_of(make_config("demo")), of_classes(unseen_phantom(3000, 64), NEW)
-    source = make_config("demo", run="fine-tuning/source")
+    source = settings(run="fine-tuning/source", iterations=STEPS, phantom_patches=6000)
+    whole, new_slides = patches_of(source), of_classes(unseen_phantom(3000, 64), NEW)
     train(source, of_classes(whole, OLD))
     ruler = make_ruler(RealData(new_slides, split_three(new_slides), "no"), 200)
     seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
