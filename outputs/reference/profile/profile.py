@@ -154,17 +154,14 @@ def digest_of(name, home):
 
 
 def compare(commits):
-    "Runs the workflows of these commits, one after the other, and writes `before-after.csv`."
+    "Runs each workflow of these commits, one after the other, and writes `before-after.csv`."
     rows = []
-    for turn, commit in enumerate(commits):
-        name = subprocess.run(
-            ["git", "rev-parse", "--short", commit], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        with tempfile.TemporaryDirectory() as held:
-            home = project_of(commit, Path(held) / "project")
-            for workflow in WORKFLOWS:
+    with tempfile.TemporaryDirectory() as held:
+        homes = [project_of(commit, Path(held) / f"{turn}") for turn, commit in enumerate(commits)]
+        for workflow in WORKFLOWS:
+            for commit, home in zip(commits, homes):
                 wall, cpu = run(workflow, home)
-                found = dict(turn=turn, commit=name.stdout.strip(), workflow=workflow, passed=wall, processor=cpu)
+                found = dict(workflow=workflow, commit=commit, passed=wall, processor=cpu)
                 rows.append(found | dict(digest=digest_of(workflow, home)))
                 print(rows[-1], flush=True)
                 pd.DataFrame(rows).round(2).to_csv(HERE / "before-after.csv", index=False)
@@ -175,4 +172,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "phases":
         profile_workflows(int((sys.argv[2:] or [1])[0]))
     else:
-        compare(sys.argv[2:])
+        names = [["git", "rev-parse", "--short", name] for name in sys.argv[2:]]
+        compare([subprocess.check_output(name, cwd=ROOT, text=True).strip() for name in names])
