@@ -56,7 +56,7 @@ SHORTENED = {
     **dict.fromkeys(("ablation", "compare", "augmentation"), dict(dry_run=True)),
 }
 LONGEST = 900  # seconds of one command
-ALWAYS = dict(iterations=4, image_size=32, compile=False)  # also where the page sets it
+ALWAYS = ("iterations", "image_size", "compile", "per_class")  # also where the page sets it
 CHECKED_ALONE = {  # beginning -> why it is not typed
     "conda": "sets up an environment", "pip ": "sets up an environment", "uv pip": "sets up an environment",
     "jupyter": "opened by .ci/browser.py", "voila": "opened by .ci/browser.py",

@@ -1862,6 +1862,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'cellgan.training.card.measured_rows': ( '4_training/card.html#measured_rows',
                                                                                 'cellgan/training/card.py'),
                                        'cellgan.training.card.model_card': ('4_training/card.html#model_card', 'cellgan/training/card.py'),
+                                       'cellgan.training.card.renew_cards': ( '4_training/card.html#renew_cards',
+                                                                              'cellgan/training/card.py'),
                                        'cellgan.training.card.with_yours': ('4_training/card.html#with_yours', 'cellgan/training/card.py'),
                                        'cellgan.training.card.write_cards': ( '4_training/card.html#write_cards',
                                                                               'cellgan/training/card.py')},

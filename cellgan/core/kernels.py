@@ -103,14 +103,12 @@ class ForkedKernel:
         while self.poll() is None: time.sleep(0.05)
         return self.returncode
 
-    def send_signal(self,
-        number: int,  # of the signal
-    ):
+    def send_signal(self, number: int):
         "Sends a signal to the kernel and what it has started, while it runs."
         if self.poll() is None: os.killpg(self.pid, number)
-
     def kill(self): self.send_signal(signal.SIGKILL)
     def terminate(self): self.send_signal(signal.SIGTERM)
+
 
 # %% ../../nbs/1_core/14_kernels.ipynb #1792ee4c
 def lasting_environment() -> dict:

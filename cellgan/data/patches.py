@@ -188,7 +188,7 @@ def folder_key(
     paths = list(dict.fromkeys(e.path for e in found.entries))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         bar = ProgressBar(pool.map(source_hash, paths), "checking", len(paths), unit="file", disable=not progress)
-        hashes = dict(zip(paths, bar))
+        hashes = dict(zip(paths, list(bar)))  # a list, since `zip` alone leaves the bar before its end
     entries = [[e.source, e.label, e.group, e.centre, hashes[e.path], e.um_per_px, e.attributes] for e in found.entries]
     return result_key(pillow=PIL.__version__, code=source_version("cellgan.data.patches"), settings=settings,
                       layout=found.layout, skipped=found.skipped, notes=found.notes, entries=entries)

@@ -145,7 +145,9 @@ def embedding_map(
         points = pca.transform(np.asarray(x))
         for c, (name, colour) in enumerate(class_colours(classes).items()):
             ax.scatter(*points[np.asarray(labels) == c].T, s=6, color=colour, alpha=.6, label=name)
-        ax.set(title=title, xlabel=f"first component ({shares[0]})", ylabel=f"second ({shares[1]})")
+        ax.set(title=title)
+    fig.supxlabel(f"first component ({shares[0]})", fontsize="medium")
+    fig.supylabel(f"second ({shares[1]})", fontsize="medium")
     fig.legend(*axes[1].get_legend_handles_labels(), fontsize=7, markerscale=2, loc="outside right upper")
     plt.close(fig)
     return fig

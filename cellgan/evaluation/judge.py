@@ -236,7 +236,7 @@ def judge_sentences(
                 "No figure from its answers or features says anything about cells."]
     blind = [name for name in judge.index if not judge.sees(name)]
     few = [name for name in judge.classifier.classes if name not in judge.index]
-    sentences = [f"The judge does not see {', '.join(blind)}: rows of these classes are greyed."] if blind else []
+    sentences = [f"The judge cannot recognise {', '.join(blind)}: rows of these classes are greyed."] if blind else []
     if few: sentences.append(f"{', '.join(few)}: fewer than {FEWEST_GROUPS} groups to measure the judge on, so it is "
                              "not known to see them, and their rows are greyed.")
     if judge.rank < 2:

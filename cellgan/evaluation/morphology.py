@@ -54,7 +54,7 @@ def morphology_figure(
     "Violins of each measure: real on the left in grey, synthetic on the right in the class's colour."
     import matplotlib.pyplot as plt
     import seaborn as sns
-
+    from matplotlib.patches import Patch
     named = measures(known)
     columns = -(-len(named) // 2)
     size = columns * max(3.3, 0.8 + 0.27 * len(classes)), 2 * (2.4 + 0.06 * max(map(len, classes)))
@@ -63,9 +63,11 @@ def morphology_figure(
                  density_norm="width", palette=[PALE, GREEN])
     for ax in axes.flat[len(named):]: ax.axis("off")
     for ax, (name, title) in zip(axes.flat, named.items()):
-        sns.violinplot(both, x="class", y=name, hue="origin", ax=ax, legend=ax is axes.flat[0], **style)
+        sns.violinplot(both, x="class", y=name, hue="origin", ax=ax, legend=False, **style)
         colour_violins(ax, classes)
         ax.set(xlabel="", ylabel=fill(title, 24))
         name_classes(ax, classes)
+    halves = [Patch(color=PALE, label="left: real"), Patch(color=GREEN, label="right: synthetic, in class colours")]
+    fig.legend(handles=halves, loc="outside upper left", ncols=2)
     plt.close(fig)  # shown once, as the value of the cell
     return fig

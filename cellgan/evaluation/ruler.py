@@ -139,7 +139,7 @@ def judge_warning(
     if ruler.extractor != "cell" and metric != "agreement" or metric == "transfer": return ""
     if not ruler.judge.beats_colour: return "the judge does not beat mean colour"
     blind = name in ruler.real.patches.classes and not ruler.judge.sees(name)
-    return "the judge does not see this class" if blind else ""
+    return "the judge cannot recognise this class" if blind else ""
 
 # %% ../../nbs/5_evaluation/08_ruler.ipynb #6138fbb0
 def feature_rows(

@@ -52,6 +52,7 @@ def evaluate(run, generator, data, um_per_px, per_class, extractor, weights, ref
     from cellgan.core.machine import device_of
     from cellgan.evaluation.answer import evaluate_generator, write_fidelity
     from cellgan.evaluation.generated import generated_patches
+    from cellgan.training.card import renew_cards
     check_extractor(extractor, weights)
     folder, device = run_folder(run), device_of(device)
     generated = generated_patches(generator or folder/"generator.safetensors", per_class, seed, device)
@@ -60,6 +61,7 @@ def evaluate(run, generator, data, um_per_px, per_class, extractor, weights, ref
     folder.mkdir(parents=True, exist_ok=True)
     about = dict(data=data or generated.config.data, split=split, seed=seed)
     written = write_fidelity(found, folder/"fidelity.json", **about)
+    renew_cards(folder, generator)
     return "\n".join([*written["sentences"], str(folder/"fidelity.json")])
 
 # %% ../../nbs/7_study/10_commands.ipynb #8c1f04aa
