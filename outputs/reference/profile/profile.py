@@ -99,7 +99,7 @@ def run(name, home, profile=None):
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, env=environment_of(home, profile))
     passed = time.perf_counter() - started
     if done.returncode:
-        raise SystemExit(f"{name} in {home} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{name} in {home} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     return passed, processor_seconds() - before
 
 
