@@ -40,7 +40,8 @@ DATA = {"phantom": dict(data="phantom", phantom_patches=6000), "cric": dict(data
 PRESETS = {"paper": dict(width=8), "fast": dict(width=8), "real": dict(width=8, r1_weight=5e-4, decay_from=1.0)}
 OTHER = "lightweight-gan"
 PINNED = ("lightweight-gan==1.2.1", "torch==2.15.0", "torchvision==0.29.2")
-LEVELS = {"phantom": (20, 10, 5), "cric": (20, 10, 5)}
+LEVELS = 20, 10, 5
+COLOURS = dict(zip([*PRESETS, OTHER], ("#d98c3f", "#7f6fb0", "#1f77b4", "0.3")))
 
 
 def spent():
@@ -120,7 +121,7 @@ def times(curves, floors):
     rows = []
     for (data, recipe), run in curves.groupby(["data", "recipe"], sort=False):
         row = dict(data=data, recipe=recipe, floor=floors[data], lowest=run.distance.min())
-        for level in LEVELS[data]:
+        for level in LEVELS:
             row[f"minutes to {level}"] = run[run.distance <= level].minutes.min()
         rows.append(row)
     return pd.DataFrame(rows)
@@ -132,10 +133,10 @@ def draw(curves, floors):
     fig, axes = plt.subplots(1, len(floors), figsize=(8, 3), layout="constrained", squeeze=False)
     for ax, (data, floor) in zip(axes.flat, floors.items()):
         for recipe, run in curves[curves.data == data].groupby("recipe", sort=False):
-            ax.plot(run.minutes, run.distance, "o-", ms=3, label=recipe)
+            ax.plot(run.minutes, run.distance, "o-", ms=3, color=COLOURS[recipe], label=recipe)
         ax.axhline(floor, color="0.5", ls=":", label="real patches")
         ax.set(title=data, xlabel="minutes of one processor", ylabel="FD-cell, all classes", yscale="log")
-    axes.flat[-1].legend(fontsize=8)
+    axes.flat[0].legend(fontsize=8)
     fig.savefig(HERE / "figure.png", dpi=110)
 
 
