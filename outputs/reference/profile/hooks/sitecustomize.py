@@ -1,4 +1,6 @@
-"""Seconds of named functions in every process of a run; Python loads this file at its start, where `PYTHONPATH` names it.
+"""Seconds of named functions in every process of a run.
+
+Python loads this file at its start, where `PYTHONPATH` names its folder.
 
 A phase is what the innermost of the functions below does, so no second counts twice: imports within the training of a
 judge are imports. What no function covers is the rest of its process. Each process writes its phases, with the seconds
@@ -17,7 +19,8 @@ from pathlib import Path
 
 PHASES = {
     "training: steps": "training.loop.iterate",
-    "training: set-up, checkpoints, pictures": "training.loop.train training.loop.save_state training.loop.save_samples "
+    "training: set-up, checkpoints, pictures": "training.loop.train training.loop.save_state "
+    "training.loop.save_samples "
     "training.card.write_cards",
     "sampling": "training.synthesis.sample_images training.synthesis.load_synthesizer training.models.sample_grid",
     "data: phantom drawn or read": "data.patches.patches_of data.patches.load_phantom evaluation.reference.real_data",
