@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DRIVERS', 'M_TRIM_THRESHOLD', 'M_MMAP_MAX', 'GLIBC_DEFAULTS', 'KEEP_ALL', 'available_cores', 'memory_bytes',
-           'processor', 'peak_bytes', 'visible_gpus', 'device_of', 'may_have_cuda', 'check_device', 'keep_memory']
+           'processor', 'peak_bytes', 'visible_gpus', 'may_have_cuda', 'absent_device', 'check_device', 'device_of',
+           'keep_memory']
 
 # %% ../../nbs/1_core/05_machine.ipynb #0a5e45b2
 import ctypes, os, platform, sys
@@ -51,20 +52,6 @@ def visible_gpus() -> list:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", every)
     return [gpu for gpu in visible.split(",") if gpu]
 
-# %% ../../nbs/1_core/05_machine.ipynb #2cc06487
-def device_of(
-    device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
-) -> str:         # the same, or for "auto" a GPU where there is one and "cpu" elsewhere
-    "The device to use; raises `InputError` for one that this machine does not have."
-    import torch
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if device == "auto": return "cuda" if cuda else "mps" if mps else "cpu"
-    kind, _, number = device.partition(":")
-    present = dict(cpu=True, cuda=cuda, mps=mps)[kind]
-    if not present or (number and int(number) >= torch.cuda.device_count()):
-        raise InputError(f"device is {device!r}, which this machine does not have: use auto or cpu")
-    return device
-
 # %% ../../nbs/1_core/05_machine.ipynb #e1a09532
 DRIVERS = "libcuda.so.1", "nvcuda.dll"
 
@@ -75,12 +62,29 @@ def may_have_cuda() -> bool:
         except OSError: return False
     return os.path.exists("/dev/kfd") or any(map(is_there, DRIVERS))
 
+def absent_device(device) -> InputError:
+    "What is said about a device that is not there."
+    return InputError(f"device is {device!r}, which this machine does not have: use auto or cpu")
+
 def check_device(
     device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
 ):
     "Raises `InputError`, without importing torch, for a device that this machine cannot have."
-    if device.startswith("cuda") and not may_have_cuda() or device == "mps" and sys.platform != "darwin":
-        raise InputError(f"device is {device!r}, which this machine does not have: use auto or cpu")
+    cannot_be = device.startswith("cuda") and not may_have_cuda() or device == "mps" and sys.platform != "darwin"
+    if cannot_be: raise absent_device(device)
+
+# %% ../../nbs/1_core/05_machine.ipynb #2cc06487
+def device_of(
+    device: str,  # "auto", "cpu", "cuda", "cuda:1" or "mps"
+) -> str:         # the same, or for "auto" a GPU where there is one and "cpu" elsewhere
+    "The device to use; raises `InputError` for one that this machine does not have."
+    import torch
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto": return "cuda" if cuda else "mps" if mps else "cpu"
+    kind, _, number = device.partition(":")
+    present = dict(cpu=True, cuda=cuda, mps=mps)[kind]
+    if not present or (number and int(number) >= torch.cuda.device_count()): raise absent_device(device)
+    return device
 
 # %% ../../nbs/1_core/05_machine.ipynb #70449daa
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
