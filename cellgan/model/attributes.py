@@ -11,7 +11,7 @@ from torch import nn
 
 # %% ../../nbs/3_model/01_attributes.ipynb #b414afdd
 def attribute_inputs(
-    attributes: torch.Tensor,  # (N, A) in standard deviations from the mean; NaN where not known
+    attributes: torch.Tensor,  # (N, A) in standard deviations from the mean of the class; NaN where not known
 ) -> torch.Tensor:             # (N, 2A): the numbers, 0 where not known, and then 1 where known
     "Attributes as a layer reads them."
     known = attributes.isfinite()
@@ -22,27 +22,29 @@ ROWS = 256  # of each class that a generator keeps
 
 # %% ../../nbs/3_model/01_attributes.ipynb #de5e7949
 class AttributeScale(nn.Module):
-    "Mean and deviation of each attribute (or its logarithm) in the data, and rows of it for every class."
+    "Mean and deviation of each attribute (or its logarithm), and rows of the data, for every class."
     def __init__(self,
         n_classes: int, n_attributes: int,  # K and A
     ):
         super().__init__()
         self.register_buffer("logarithmic", torch.zeros(n_attributes, dtype=torch.bool))
-        self.register_buffer("mean", torch.zeros(n_attributes))
-        self.register_buffer("deviation", torch.ones(n_attributes))
+        self.register_buffer("mean", torch.zeros(n_classes, n_attributes))
+        self.register_buffer("deviation", torch.ones(n_classes, n_attributes))
         self.register_buffer("rows", torch.zeros(n_classes, ROWS, n_attributes))
         self.register_buffer("um_per_px", torch.zeros(()))  # of the images; 0: not known
 
     def standardise(self,
         values: torch.Tensor,  # (N, A) in the units of the data
-    ) -> torch.Tensor:         # (N, A) in standard deviations from the mean
-        return (self.transform(values.to(self.mean)) - self.mean) / self.deviation
+        labels: torch.Tensor,  # (N,) class numbers
+    ) -> torch.Tensor:         # (N, A) in standard deviations from the mean of the class
+        return (self.transform(values.to(self.mean)) - self.mean[labels]) / self.deviation[labels]
 
     def transform(self, values): return torch.where(self.logarithmic, values.clamp(min=1e-9).log(), values)
     def restore(self,
-        attributes: torch.Tensor,  # (N, A) in standard deviations from the mean
+        attributes: torch.Tensor,  # (N, A) in standard deviations from the mean of the class
+        labels: torch.Tensor,      # (N,) class numbers
     ) -> torch.Tensor:             # (N, A) in the units of the data
-        plain = self.mean + attributes * self.deviation
+        plain = self.mean[labels] + attributes * self.deviation[labels]
         return torch.where(self.logarithmic, plain.exp(), plain)
 
     def typical(self, labels): return self.rows.median(1).values[labels]  # (N, A): the medians of the classes
@@ -54,12 +56,14 @@ def fit_scale(
     values: torch.Tensor,   # (N, A) of the training data, NaN where not known
     labels: torch.Tensor,   # (N,) their class numbers
 ):
-    "Takes mean, deviation and rows from the data; rows are chosen evenly, always the same ones."
+    "Takes means, deviations and rows from the data; rows are chosen evenly, always the same ones."
     scale.logarithmic.copy_((values.nan_to_num(1.0) > 0).all(0))
-    known = [column[column.isfinite()] for column in scale.transform(values.double()).unbind(1)]
-    scale.mean.copy_(torch.stack([column.mean() for column in known]))
-    scale.deviation.copy_(torch.stack([column.std() for column in known]))
-    standard = scale.standardise(values)
+    for place, column in enumerate(scale.transform(values.double()).unbind(1)):
+        for label in range(len(scale.mean)):
+            own, every = (x[x.isfinite()] for x in (column[labels == label], column))
+            if len(own) < 2 or own.max() == own.min(): own = every
+            scale.mean[label, place], scale.deviation[label, place] = own.mean(), own.std()
+    standard = scale.standardise(values, labels)
     for label, rows in enumerate(scale.rows):
         own = standard[labels == label]
         if not len(own): continue
@@ -80,7 +84,7 @@ class AttributeHead(nn.Module):
 
     def forward(self,
         at_8: torch.Tensor,  # (N, channels, 8, 8), not activated
-    ) -> torch.Tensor:       # (N, A) in standard deviations from the mean
+    ) -> torch.Tensor:       # (N, A) in standard deviations from the mean of the class
         hidden = F.leaky_relu(self.reduce(F.leaky_relu(at_8, 0.2)), 0.2)
         return self.read(hidden.flatten(1))
 

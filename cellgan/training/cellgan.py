@@ -219,7 +219,8 @@ def with_measured(
     names, um_per_px = attribute_names(config.attributes), generator.scale.um_per_px.item() or None
     found = [morphology_of_patch(image.numpy(), um_per_px) for image in to_uint8(fake[:config.attribute_measured])]
     values = torch.tensor([[row.get(name, math.nan) for name in names] for row in found])
-    standard = generator.scale.standardise(values).clamp(-3, 3)
+    labels = pieces[0].labels[:len(values)]
+    standard = generator.scale.standardise(values.to(labels.device), labels).clamp(-3, 3)
     unknown = [torch.full_like(piece.attributes, math.nan) for piece in pieces]
     unknown[0][:len(standard)] = standard
     return [replace(piece, measured=measured) for piece, measured in zip(pieces, unknown)]

@@ -73,7 +73,7 @@ def draw_attributes(
     for request in requests:
         value = request.low + (request.high - request.low) * uniform[:, request.place]
         if request.quantile: attributes[:, request.place] = quantiles(rows[labels, :, request.place], value)
-        else: attributes[:, request.place] = scale.standardise(value[:, None]).cpu()[:, request.place]
+        else: attributes[:, request.place] = scale.standardise(value[:, None], labels).cpu()[:, request.place]
     return attributes
 
 def quantiles(

@@ -50,11 +50,12 @@ def with_standard_attributes(
     patches: Patches,      # the training data, with attributes
     state: TrainingState,  # whose generators are given the scale and rows of the data
 ) -> Patches:
-    "The patches with attributes in standard deviations from the mean."
+    "The patches with attributes in standard deviations from the mean of their class."
     for network in (state.generator, state.ema):
         fit_scale(network.scale, patches.attributes, patches.labels)
         network.scale.um_per_px.fill_(common_scale(patches) or 0.0)
-    return replace(patches, attributes=state.generator.scale.standardise(patches.attributes))
+    standard = state.generator.scale.standardise(patches.attributes, patches.labels)
+    return replace(patches, attributes=standard)
 
 # %% ../../nbs/4_training/08_models.ipynb #7206f643
 @torch.no_grad()

@@ -77,7 +77,7 @@ def requested_in_block(
     network, padded = synthesizer.network, torch.cat([labels, labels.new_zeros(BLOCK - len(labels))])
     attributes = block_attributes(network, padded, seed, number, synthesizer.requests)
     if attributes is None: return torch.empty(len(labels), 0)
-    return network.scale.restore(attributes.to(network.scale.mean)).cpu()[:len(labels)]
+    return network.scale.restore(attributes.to(network.scale.mean), padded).cpu()[:len(labels)]
 
 def wanted_in_sample(
     synthesizer: Synthesizer,
