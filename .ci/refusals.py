@@ -100,7 +100,8 @@ def outside(rule, kind):
 
 
 def near_misses(names):
-    return [name for first in names for name in (first[:-1], first.upper(), f"{first}_", f" {first}")]
+    near = [name for first in names for name in (first[:-1], first.upper(), f"{first}_", f" {first}")]
+    return [name for name in near if name not in names]
 
 
 def wrong_values(notebook, name, kind, default):

@@ -66,15 +66,15 @@ def is_there(path: str | Path) -> bool:
     return any(os.path.isfile(place) or os.path.isdir(place) for place in places)
 
 def check_can_be_made(out: str):  # a folder
-    "Raises `InputError` for a folder that is not there and cannot be made; what is made to find out is removed again."
-    missing = [place for place in (Path(out), *Path(out).parents) if not place.exists()]
+    "Raises `InputError` for what is no folder and cannot be made one; what is made to find out is removed again."
     made = []
     try:
-        for place in reversed(missing):
+        for place in (*reversed(Path(out).parents), Path(out)):
+            if os.path.exists(place): continue
             place.mkdir()
             made.append(place)
-    except OSError as error:
-        raise InputError(f"out is {short(out)}, which cannot be made: {error.strerror}") from None
+        os.scandir(out).close()
+    except OSError as error: raise InputError(f"out is {short(out)}, which cannot be a folder: {error.strerror}") from None
     finally:
         for place in reversed(made): place.rmdir()
 
