@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from ..core.config import Config
 from ..core.names import attribute_names
-from .attributes import AttributeScale, attribute_inputs
+from .attributes import AttributeScale
 from .mapping import MappingNetwork, spectral_norm
 from .sgc import SGC, SLE
 from .upblock import InitialLayer, UpBlock
@@ -90,7 +90,6 @@ class Generator(nn.Module):
         self.image_size, self.latent_dim, self.n_attributes = image_size, latent_dim, n_attributes
         self.mapping = MappingNetwork(n_classes, latent_dim, mapping, spectral_norm_on, n_attributes)
         if n_attributes: self.scale = AttributeScale(n_classes, n_attributes)
-        if n_attributes: self.shift = spectral_norm(nn.Linear(2 * n_attributes, latent_dim), spectral_norm_on)
         self.initial = InitialLayer(latent_dim, channels_at(4, width), spectral_norm_on)
         self.blocks = make_blocks(image_size, width, latent_dim, spectral_norm_on)
         self.skips = make_skips(skip, image_size, width, spectral_norm_on) if skip else nn.ModuleDict()
@@ -108,7 +107,6 @@ def draw(
 ) -> torch.Tensor:         # (N, 3, image_size, image_size) in [-1, 1]
     "Images of given classes and, where the generator has any, attributes."
     if attributes is None and network.n_attributes: attributes = network.scale.typical(labels)
-    if attributes is not None: latent = latent + network.shift(attribute_inputs(attributes))
     x = run_blocks(network.blocks, network.skips, network.initial(latent), network.mapping(labels, attributes))
     return torch.tanh(network.to_rgb(x))
 
