@@ -74,7 +74,8 @@ def check_can_be_made(out: str):  # a folder
             place.mkdir()
             made.append(place)
         os.scandir(out).close()
-    except OSError as error: raise InputError(f"out is {short(out)}, which cannot be a folder: {error.strerror}") from None
+    except OSError as error:
+        raise InputError(f"out is {short(out)}, which cannot be a folder: {error.strerror}") from None
     finally:
         for place in reversed(made): place.rmdir()
 
