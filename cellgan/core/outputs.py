@@ -9,7 +9,9 @@ __all__ = ['TERMINAL', 'OUTPUT', 'TYPES', 'refuse', 'make_run_folder', 'papermil
 
 # %% ../../nbs/1_core/07_outputs.ipynb #3e8f79f8
 import ast, json, keyword, os, sys
+from dataclasses import fields
 from pathlib import Path
+from .config import Config
 from .files import parse_json, replacing
 from .parameters import InputError, check_parameters
 
@@ -65,9 +67,14 @@ def announce(
     if hasattr(os, "ttyname") and sys.stderr.isatty():
         os.environ[TERMINAL] = f"{os.getpid()}:{os.ttyname(sys.stderr.fileno())}"
 
-# %% ../../nbs/1_core/07_outputs.ipynb #d68d9131
-def code_cells(text): return [cell for cell in json.loads(text).get("cells", []) if cell["cell_type"] == "code"]
+# %% ../../nbs/1_core/07_outputs.ipynb #d68d9130
+def code_cells(
+    text: str,  # the notebook as JSON
+) -> list:      # of dicts
+    "The cells of a notebook that hold code."
+    return [cell for cell in json.loads(text).get("cells", []) if cell["cell_type"] == "code"]
 
+# %% ../../nbs/1_core/07_outputs.ipynb #d68d9131
 def names_needed(
     text: str,  # the notebook as JSON
 ) -> set:       # of names
@@ -96,7 +103,9 @@ def typed_parameters(
     text: str,  # the notebook as JSON
 ) -> dict:      # name -> bool, int, float or str; empty for a notebook that does not look at its parameters
     "The parameters of a workflow notebook."
-    if not names_needed(text) & {"notebook_parameters", "notebook_config"}: return {}
+    names = names_needed(text)
+    if "notebook_config" in names: return {field.name: field.type for field in fields(Config)}
+    if "notebook_parameters" not in names: return {}
     tagged = [cell for cell in code_cells(text) if "parameters" in cell["metadata"].get("tags", [])]
     nodes = [node for cell in tagged for node in ast.parse("".join(cell["source"])).body]
     return {node.target.id: TYPES[node.annotation.id] for node in nodes if isinstance(node, ast.AnnAssign)}
@@ -107,7 +116,7 @@ def check_parameter_values(
 ):
     "Raises `click.ClickException` where a parameter of a workflow is unknown, of another type, or against its rule."
     given, types = papermill_notes(text).get("parameters") or {}, typed_parameters(text)
-    given = {name: value for name, value in given.items() if value is not None}  # whether it may be is the kernel's part
+    given = {name: value for name, value in given.items() if value is not None}  # None is the kernel's part
     try: check_parameters(given if types else {}, types, set(), "this notebook")
     except InputError as error: refuse(path, str(error))
 
@@ -145,6 +154,7 @@ def local_files():  # an object with read, write, listdir and pretty_path
     from papermill.iorw import papermill_io
     return papermill_io.get_handler("local")
 
+# %% ../../nbs/1_core/07_outputs.ipynb #0c809098
 class OutputFolder:
     "papermill's handler for paths below `outputs/`: a local file whose folder is made when it is written."
     @staticmethod

@@ -34,16 +34,14 @@ class AttributeScale(nn.Module):
         self.register_buffer("um_per_px", torch.zeros(()))  # of the images; 0: not known
 
     def standardise(self,
-        values: torch.Tensor,  # (N, A) in the units of the data
-        labels: torch.Tensor,  # (N,) class numbers
+        values: torch.Tensor, labels: torch.Tensor,  # (N, A) in the units of the data; (N,) class numbers
     ) -> torch.Tensor:         # (N, A) in standard deviations from the mean of the class
         return (self.transform(values.to(self.mean)) - self.mean[labels]) / self.deviation[labels]
 
     def transform(self, values): return torch.where(self.logarithmic, values.clamp(min=1e-9).log(), values)
     def restore(self,
-        attributes: torch.Tensor,  # (N, A) in standard deviations from the mean of the class
-        labels: torch.Tensor,      # (N,) class numbers
-    ) -> torch.Tensor:             # (N, A) in the units of the data
+        attributes: torch.Tensor, labels: torch.Tensor,  # (N, A) in those deviations; (N,) class numbers
+    ) -> torch.Tensor:         # (N, A) in the units of the data
         plain = self.mean[labels] + attributes * self.deviation[labels]
         return torch.where(self.logarithmic, plain.exp(), plain)
 
