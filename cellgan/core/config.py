@@ -92,7 +92,7 @@ class LossSettings:
     class_contrast: float = 0.0         # weight of the discriminator's class contrast; the paper has none
     logit_scale: float = 1.0            # factor of the discriminator's logits; the paper has none
     reconstruction_share: float = 1.0   # share of the real images that the decoders reconstruct
-    attribute_weight: float = 2.0       # weight of reading the attributes off an image, in both networks
+    attribute_weight: float = 1.0       # weight of reading the attributes off an image, in both networks
     attribute_measured: int = 0         # generated images a step whose attributes are measured as well; 0: none
     beta1: float = 0.0                  # Adam's first beta
     beta2: float = 0.999                # Adam's second beta
