@@ -101,9 +101,9 @@ class Project:
         "Runs a notebook that must end in an error of ours; returns its line."
         status, printed = self.papermill(notebook, output, **parameters)
         assert status != 0, f"{notebook} with {parameters} ended well"
-        lines = [line for line in printed.splitlines() if re.match(r"(InputError|WriteError)\b", line)]
-        assert lines, printed[-3000:]
-        return lines[0]
+        said = re.search(r"((^(InputError|WriteError)|Error: cannot write)\b.*)", printed, re.MULTILINE)
+        assert said, printed[-3000:]
+        return said[0]
 
     def remove(self):
         shutil.rmtree(self.home)
