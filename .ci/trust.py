@@ -43,7 +43,8 @@ PARTS = {
         "imports done; for each cell that refuses, the first case is also started as a user types it, "
         "with papermill: `typed` says how many, `slowest` is the longest of these in seconds, and "
         "`processor` how many of them a processor was at work on it; the machine had other programs to "
-        "run beside it.",
+        "run beside it. Types and rules are looked at before a kernel is started; which classes a generator "
+        "knows is in its file, which is read with torch, so `counts` with another class is refused late.",
     ),
     "reproducible.csv": (
         "The same bits",
