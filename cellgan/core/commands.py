@@ -7,9 +7,10 @@ __all__ = ['Parameter', 'comments_in', 'notebook_cell', 'parameters_in_notebook'
            'read_arguments', 'values_of', 'help_text']
 
 # %% ../../nbs/1_core/13_commands.ipynb #cd570eb3
-import ast, inspect, json, re
+import ast, inspect, re
 from dataclasses import dataclass
 from .config import InputError, project_file
+from .outputs import parameter_cells
 from .parameters import check_parameters
 
 # %% ../../nbs/1_core/13_commands.ipynb #1cce3331
@@ -33,8 +34,8 @@ def notebook_cell(
     name: str,  # of a workflow notebook: "train"
 ) -> str:       # Python
     "The cell of a notebook that is tagged `parameters`."
-    cells = json.loads(project_file(f"nbs/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-    return next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    cell, = parameter_cells(project_file(f"nbs/{name}.ipynb").read_text(encoding="utf-8"))
+    return "".join(cell["source"])
 
 def parameters_in_notebook(
     name: str,  # of a workflow notebook

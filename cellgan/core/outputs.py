@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['TERMINAL', 'OUTPUT', 'TYPES', 'refuse', 'make_run_folder', 'papermill_notes', 'write_report', 'announce',
-           'code_cells', 'names_needed', 'check_parameter_names', 'typed_parameters', 'check_parameter_values',
-           'notebook_finished', 'notebook_place', 'write_notebook', 'local_files', 'OutputFolder']
+           'code_cells', 'parameter_cells', 'parsed', 'names_needed', 'check_parameter_names', 'typed_parameters',
+           'check_parameter_values', 'notebook_finished', 'notebook_place', 'write_notebook', 'local_files',
+           'OutputFolder']
 
 # %% ../../nbs/1_core/07_outputs.ipynb #3e8f79f8
 import ast, json, keyword, os, sys
@@ -74,14 +75,25 @@ def code_cells(
     "The cells of a notebook that hold code."
     return [cell for cell in json.loads(text).get("cells", []) if cell["cell_type"] == "code"]
 
+def parameter_cells(
+    text: str,  # the notebook as JSON
+) -> list:      # of dicts, usually one
+    "The cells that are tagged `parameters`."
+    return [cell for cell in code_cells(text) if "parameters" in cell["metadata"].get("tags", [])]
+
+def parsed(
+    cell: dict,       # of code
+) -> ast.Module:      # empty where it is no Python: the kernel will say so
+    "A cell's syntax tree."
+    try: return ast.parse("".join(cell["source"]))
+    except SyntaxError: return ast.Module([], [])
+
 # %% ../../nbs/1_core/07_outputs.ipynb #d68d9131
 def names_needed(
     text: str,  # the notebook as JSON
 ) -> set:       # of names
     "What a notebook needs to look at its parameters: what its first code cell imports, and `globals`."
-    sources = ["".join(cell["source"]) for cell in code_cells(text)[:1]]
-    try: nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
-    except SyntaxError: nodes = []
+    nodes = [node for cell in code_cells(text)[:1] for node in ast.walk(parsed(cell))]
     imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
     return {alias.asname or alias.name for node in imports for alias in node.names} | {"globals"}
 
@@ -106,17 +118,18 @@ def typed_parameters(
     names = names_needed(text)
     if "notebook_config" in names: return {field.name: field.type for field in fields(Config)}
     if "notebook_parameters" not in names: return {}
-    tagged = [cell for cell in code_cells(text) if "parameters" in cell["metadata"].get("tags", [])]
-    nodes = [node for cell in tagged for node in ast.parse("".join(cell["source"])).body]
-    return {node.target.id: TYPES[node.annotation.id] for node in nodes if isinstance(node, ast.AnnAssign)}
+    nodes = [node for cell in parameter_cells(text) for node in parsed(cell).body if isinstance(node, ast.AnnAssign)]
+    types = {ast.unparse(node.target): TYPES.get(ast.unparse(node.annotation)) for node in nodes}
+    return types if all(types.values()) else {}  # other types than these are for the kernel to judge
 
 def check_parameter_values(
     path: str | Path,  # the notebook that papermill writes
     text: str,         # the notebook as JSON
 ):
     "Raises `click.ClickException` where a parameter of a workflow is unknown, of another type, or against its rule."
-    given, types = papermill_notes(text).get("parameters") or {}, typed_parameters(text)
+    given = papermill_notes(text).get("parameters") or {}
     given = {name: value for name, value in given.items() if value is not None}  # None is the kernel's part
+    types = typed_parameters(text) if given else {}
     try: check_parameters(given if types else {}, types, set(), "this notebook")
     except InputError as error: refuse(path, str(error))
 

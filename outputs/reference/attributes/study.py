@@ -149,15 +149,6 @@ def draw(ranks):
     fig.savefig(HERE / "figure.png", dpi=110)
 
 
-def effects_of(conditioned, patches, plain_config):
-    "What each attribute does to the others, and to the class."
-    few = patches.subset(torch.arange(0, len(patches), max(1, len(patches) // 1500)))
-    judge = make_ruler(real_data(plain_config), 100).judge
-    labels = torch.arange(len(patches.classes)).repeat_interleave(80)
-    effects = side_effects(conditioned, measured_attributes(few), few.labels, labels, agreement_of(judge))
-    return effects.round(4)
-
-
 @torch.no_grad()
 def variety_of(conditioned):
     "By how much pixels differ between cells of a class: with other latents alone, and with other attributes, too."
@@ -171,30 +162,34 @@ def variety_of(conditioned):
     return pd.DataFrame(rows)
 
 
+def keep(ranks, conditioned, patches, judged, prefix=""):
+    "Writes what both parts have; the judge is that of the ruler for the settings `judged`."
+    ranks.to_csv(HERE / f"{prefix}ranks.csv", index=False)
+    few = patches.subset(torch.arange(0, len(patches), max(1, len(patches) // 1500)))
+    judge = make_ruler(real_data(judged), 100).judge
+    labels = torch.arange(len(patches.classes)).repeat_interleave(80)
+    effects = side_effects(conditioned, measured_attributes(few), few.labels, labels, agreement_of(judge))
+    effects.round(4).to_csv(HERE / f"{prefix}effects.csv", index_label="attribute")
+    variety_of(conditioned).to_csv(HERE / f"{prefix}variety.csv", index=False)
+    picture = control_figure(conditioned, "LSIL", seed=3)
+    picture.savefig(HERE / f"{prefix}cells.jpg", dpi=110, pil_kwargs=dict(quality=88))
+    print(ranks.pivot_table(index=["way", "class"], columns="attribute", values="rank", sort=False), effects, sep="\n")
+
+
 def on_cric():
     "The part about real cells."
     conditioned = trained(settings_on_cric())
     ranks = in_rows({"conditioned": follows(conditioned)[2]})
-    ranks.to_csv(HERE / "cric-ranks.csv", index=False)
-    effects = effects_of(conditioned, training_patches(conditioned.config), conditioned.config)
-    effects.to_csv(HERE / "cric-effects.csv", index_label="attribute")
-    variety_of(conditioned).to_csv(HERE / "cric-variety.csv", index=False)
-    control_figure(conditioned, "LSIL", seed=3).savefig(HERE / "cric-cells.jpg", dpi=110, pil_kwargs=dict(quality=88))
-    print(ranks.pivot_table(index="class", columns="attribute", values="rank", sort=False), effects, sep="\n")
+    keep(ranks, conditioned, training_patches(conditioned.config), conditioned.config, "cric-")
 
 
 def main():
-    "The part about the phantom: trains what is missing, measures, and writes the files."
+    "The part about the phantom."
     conditioned, plain = trained(settings()), trained(make_config("demo"))
     patches = patches_of(conditioned.config)
     ranks = all_ranks(conditioned, plain, patches)
-    ranks.to_csv(HERE / "ranks.csv", index=False)
     draw(ranks)
-    effects = effects_of(conditioned, patches, plain.config)
-    effects.to_csv(HERE / "effects.csv", index_label="attribute")
-    variety_of(conditioned).to_csv(HERE / "variety.csv", index=False)
-    control_figure(conditioned, "LSIL", seed=3).savefig(HERE / "cells.jpg", dpi=110, pil_kwargs=dict(quality=88))
-    print(ranks.pivot_table(index=["way", "class"], columns="attribute", values="rank", sort=False), effects, sep="\n")
+    keep(ranks, conditioned, patches, plain.config)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ from cellgan.core.plotting import set_style
 from cellgan.data.batches import keyed_generator
 from cellgan.data.folds import make_folds
 from cellgan.data.patches import patches_of
+from cellgan.evaluation.best import scores_of
 from cellgan.evaluation.judge import split_around
 from cellgan.evaluation.reference import RealData
-from cellgan.evaluation.ruler import make_ruler, real_scores, score
+from cellgan.evaluation.ruler import make_ruler, real_scores
 from cellgan.training.loop import train
-from cellgan.training.models import make_state, model_of
-from cellgan.training.synthesis import Synthesizer
+from cellgan.training.models import make_state
 
 STEPS, PER_CLASS = 3000, 300
 FOLDS, LEFT_OUT = 5, 3
@@ -63,9 +63,7 @@ def fifths(folds, share, seed):
 
 def measured(state, config, ruler):
     "What the averaged generator reaches on the fifth that no run saw."
-    network, labels = model_of(config).final_generator(state, config).eval(), ruler.labels()
-    synthesizer = Synthesizer(network, ruler.real.patches.classes, config.image_size, config, "")
-    scores = score(ruler, synthesizer.sample(labels), labels)
+    scores = scores_of(state, config, ruler)
     return {name: round(scores[key], 4) for key, name in SCORES.items()}
 
 
