@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LONGEST_MESSAGE', 'TYPE_HINTS', 'NAME', 'FOLDER_NAME', 'CLASS_COUNT', 'PLAIN_TEXT', 'TEXT_RULES', 'CHOICE_RULES',
            'COUNT_RULES', 'NUMBER_RULES', 'RULES', 'NUMBERS_IN_TEXT', 'one_line', 'InputError', 'check_type',
-           'as_float', 'short', 'Range', 'Choice', 'Pattern', 'check_value', 'cells_of', 'injected_names',
-           'optional_names', 'nearest_hint', 'given_values', 'read_parameters', 'check_parameters',
+           'as_float', 'plain_number', 'short', 'Range', 'Choice', 'Pattern', 'check_value', 'cells_of',
+           'injected_names', 'optional_names', 'nearest_hint', 'given_values', 'read_parameters', 'check_parameters',
            'notebook_parameters']
 
 # %% ../../nbs/1_core/01_parameters.ipynb #52010928
@@ -45,6 +45,14 @@ def as_float(
     "A whole number as a float; never an `OverflowError`."
     try: return float(value)
     except OverflowError: return math.inf if value > 0 else -math.inf
+
+# %% ../../nbs/1_core/01_parameters.ipynb #58a03f1e
+def plain_number(
+    text: str,
+) -> float:  # NaN where it is none, or one that only Python would read, such as `1_0` or `\uff11`
+    "The number that a text is."
+    pattern = r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?"
+    return float(text) if re.fullmatch(pattern, text.strip(), re.ASCII | re.IGNORECASE) else math.nan
 
 def short(
     value,
@@ -219,8 +227,9 @@ def nearest_hint(
     names,      # those that are known
 ) -> str:       # "" where none is near
     "The end of a sentence that offers the known name which is most like an unknown one."
-    near = difflib.get_close_matches(name[:80], list(names), n=1)
-    return f", did you mean {near[0]}" if near else ""
+    known = {each.casefold(): each for each in names}  # hsil is HSIL
+    near = difflib.get_close_matches(name[:80].casefold(), known, n=1)
+    return f", did you mean {known[near[0]]}" if near else ""
 
 # %% ../../nbs/1_core/01_parameters.ipynb #e1f0283a
 def given_values(

@@ -7,11 +7,10 @@ __all__ = ['IN_FULL', 'IMAGE_SUFFIXES', 'SYSTEM_FOLDERS', 'SPLITS', 'SPLIT_READI
            'LARGEST_TABLE', 'class_name', 'order_classes', 'Entry', 'Scan', 'merge_scans', 'counted', 'reasons',
            'is_image', 'name_below', 'is_hidden', 'files_below', 'below_all', 'split_of', 'choose_reading',
            'check_no_reading', 'with_split', 'chosen_split', 'mask_ending', 'matches_of', 'mask_owner',
-           'folder_and_stem', 'split_masks', 'parse_rows', 'read_table', 'plain_number', 'relative_path']
+           'folder_and_stem', 'split_masks', 'parse_rows', 'read_table', 'relative_path']
 
 # %% ../../nbs/2_data/05_entries.ipynb #6312c054
 import csv
-import math
 import os
 import re
 import unicodedata
@@ -286,11 +285,6 @@ def read_table(
     if missing := [c for c in columns if c not in found]:
         raise InputError(f"{file} has no column {', '.join(missing)}: it has {', '.join(found) or 'none'}")
     return rows
-
-def plain_number(text: str) -> float:
-    "The number that a text is; NaN where it is none, or one that only Python would read, such as `1_0` or `\uff11`."
-    pattern = r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?"
-    return float(text) if re.fullmatch(pattern, text.strip(), re.ASCII | re.IGNORECASE) else math.nan
 
 def relative_path(text: str) -> str:
     "A path as it is written on any system, with slashes and without `./`."

@@ -15,12 +15,12 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.config import InputError
 from ..core.files import check_file
 from ..core.names import BETHESDA
+from ..core.parameters import InputError, plain_number
 from .entries import (MASK_FOLDERS, SPLIT_READINGS, Entry, Scan, below_all, check_no_reading,
                                   choose_reading, chosen_split, class_name, is_hidden, is_image, matches_of,
-                                  merge_scans, name_below, plain_number, split_masks, split_of)
+                                  merge_scans, name_below, split_masks, split_of)
 
 # %% ../../nbs/2_data/06_folders.ipynb #691dfc7c
 TABLES = ("cells.csv", "classifications.csv", "img_list.txt", "metadata.csv", "metadata.jsonl")

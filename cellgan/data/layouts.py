@@ -15,10 +15,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.config import InputError, project_root, run_folder
+from ..core.config import InputError, project_root
+from ..core.files import given_path
+from ..core.generators import generator_of
 from ..core.machine import check_device
 from ..core.names import check_class_names
 from ..core.parameters import short
+from ..core.requests import check_requests
 from .entries import (Scan, choose_reading, chosen_split, class_name, counted, order_classes, read_table,
                                   relative_path)
 from .folders import choose_splits, scan_folders, scan_splits, split_folders
@@ -29,7 +32,7 @@ def split_reading(data: str | Path) -> tuple:  # the path, and the reading or ""
     "`sipakmed#cropped` is the folder sipakmed, read as cropped; a folder that has a # in its name is taken as it is."
     text = str(data).strip()
     path, mark, reading = text.rpartition("#")
-    there = any(map(os.path.exists, (os.path.expanduser(text), project_root()/text)))  # False for an impossible name
+    there = os.path.exists(given_path(text))  # False for an impossible name
     return (text, "") if not mark or there else (path, reading)
 
 # %% ../../nbs/2_data/08_layouts.ipynb #0e3857ed
@@ -50,30 +53,28 @@ def find_data(
     "The data folder or table; raises `InputError` where there is none."
     name, _ = split_reading(data)
     if not name: raise InputError("data is empty: use phantom, or the path of a folder")
-    try: path = Path(name).expanduser()
-    except RuntimeError as error: raise InputError(f"data is {str(data)!r}: {error}") from None
-    for found in (path.absolute(), project_root()/path):
-        if not os.path.exists(found): continue
-        check_readable(found, data)
-        return found.resolve()
+    path = given_path(name)
+    if os.path.exists(path):
+        check_readable(path, data)
+        return path.resolve()
     places = [] if path.is_absolute() else dict.fromkeys(f" in {folder}" for folder in (Path.cwd(), project_root()))
     raise InputError(f"data is {short(str(data))}: there is no such folder{' or'.join(places)}")
 
 # %% ../../nbs/2_data/08_layouts.ipynb #28f8987b
 def is_there(path: str | Path) -> bool:
     "Whether a path, or the same below the project's root, is a file or a folder."
-    places = os.path.expanduser(path), project_root()/path
-    return any(os.path.isfile(place) or os.path.isdir(place) for place in places)
+    path = given_path(path)
+    return os.path.isfile(path) or os.path.isdir(path)
 
 def check_can_be_made(out: str):  # a folder
     "Raises `InputError` for what is no folder and cannot be made one; what is made to find out is removed again."
-    made = []
+    made, folder = [], Path(os.path.expanduser(out))
     try:
-        for place in (*reversed(Path(out).parents), Path(out)):
+        for place in (*reversed(folder.parents), folder):
             if os.path.exists(place): continue
             place.mkdir()
             made.append(place)
-        os.scandir(out).close()
+        os.scandir(folder).close()
     except OSError as error:
         raise InputError(f"out is {short(out)}, which cannot be a folder: {error.strerror}") from None
     finally:
@@ -81,7 +82,7 @@ def check_can_be_made(out: str):  # a folder
 
 # %% ../../nbs/2_data/08_layouts.ipynb #85d8f739
 def check_places(given: dict):  # parameter -> value
-    "Raises `InputError` for the first of device, data, generator, weights, start_from, out and run that cannot be."
+    "Raises `InputError` for the first of the given device, paths, run and requests of a generator that cannot be."
     check_device(given.get("device") or "auto")
     if given.get("out"): check_can_be_made(given["out"])
     if given.get("data") not in (None, "phantom"): find_data(given["data"])
@@ -89,9 +90,11 @@ def check_places(given: dict):  # parameter -> value
         if (path := given.get(name)) and not is_there(path):
             hint = "; leave it out to download them" if name == "weights" else ""
             raise InputError(f"{name} is {short(path)}: there is no such file or folder{hint}")
-    if "generator" not in given or given["generator"] or not given.get("run"): return
-    if not is_there(file := run_folder(given["run"])/"generator.safetensors"):
+    if "generator" not in given: return
+    file, _ = generator_of(given.get("run"), given["generator"])
+    if not given["generator"] and given.get("run") and not is_there(file):
         raise InputError(f"run is {given['run']}, and {file} is not there: train it first, or give another run")
+    if not os.path.isdir(file): check_requests(given)  # a folder has images, which `evaluate` takes, too
 
 # %% ../../nbs/2_data/08_layouts.ipynb #b8d8f9c7
 READERS = {"cells.csv": scan_cells, "classifications.csv": scan_cric, "img_list.txt": scan_list,

@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from ..core.config import InputError
 from ..core.files import check_file, parse_json, replacing
 from ..core.names import BETHESDA
+from ..core.parameters import plain_number
 from .entries import (LARGEST_TABLE, LINE, SPLIT_READINGS, SPLITS, Entry, Scan, chosen_split, class_name,
-                                  files_below, is_image, plain_number, read_table, reasons, relative_path, split_of)
+                                  files_below, is_image, read_table, reasons, relative_path, split_of)
 from .folders import KIND_FOLDERS
 
 # %% ../../nbs/2_data/07_manifest.ipynb #81700c3f

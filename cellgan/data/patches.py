@@ -283,7 +283,7 @@ def settings_for(
     um_per_px: float | None = None,  # of files for which the data says nothing; None: as in training, for its own data
 ) -> Config:
     "The settings with which other data are seen as a run sees its own; a scale is that of one data set."
-    config = replace(config, attributes="")  # what is evaluated are images
+    config = replace(config, attributes="", attribute_measured=0)  # what is evaluated are images
     if data in (None, config.data): return replace(config, um_per_px=um_per_px or config.um_per_px)
     if data == "phantom": return replace(config, data=data, um_per_px=0.0, field_of_view_um=0.0)
     return replace(config, data=str(data), um_per_px=um_per_px or 0.0)

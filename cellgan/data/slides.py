@@ -14,7 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..core.extras import not_installed
-from .entries import Entry, Scan, counted, plain_number
+from ..core.parameters import plain_number
+from .entries import Entry, Scan, counted
 from .reading import Reading, Unusable, View, content_hash, corner_of, make_patch, read_file, side_of
 
 # %% ../../nbs/2_data/13_slides.ipynb #0c9302b2

@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 from ..core.files import replacing
 from ..core.parameters import InputError
+from ..core.requests import parse_requests
 from ..data.batches import keyed_generator, to_uint8
 from ..data.layouts import find_data
 from ..data.patches import patches_of, settings_for
 from .memorisation import pixel_code
-from ..training.control import draw_attributes, parse_requests
+from ..training.control import draw_attributes
 from ..training.images import MANIFEST
 from ..training.synthesis import Synthesizer, load_synthesizer
 

@@ -24,7 +24,7 @@ from torch_fidelity.utils import create_feature_extractor
 from torchvision.models import VisionTransformer
 
 from ..core.config import InputError
-from ..core.files import file_sha256, load_tensors, read_weights_only, save_tensors
+from ..core.files import file_sha256, given_path, load_tensors, read_weights_only, save_tensors
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
 from ..data.cache import cache_folder
@@ -158,14 +158,16 @@ def where_to_get(
 def check_extractor(
     extractor: str,              # to be one of `EXTRACTORS`
     weights: str | Path | None,  # local weights
-):
+) -> Path | None:                # where the weights are
     "Raises `InputError` for a name that is unknown, and for weights that are not there or could run code."
     if extractor not in EXTRACTORS:
         raise InputError(f"extractor is {extractor!r}: use one of {', '.join(EXTRACTORS)}")
-    if weights is None: return
-    if not os.path.isfile(weights):
+    if weights is None: return None
+    path = given_path(weights)
+    if not os.path.isfile(path):
         raise InputError(f"weights is {str(weights)!r}: there is no such file; {where_to_get(extractor)}")
-    if extractor != "cell": read_weights_only(weights)
+    if extractor != "cell": read_weights_only(path)
+    return path
 
 # %% ../../nbs/5_evaluation/05_extractors.ipynb #ade04c19
 def make_extractor(
@@ -174,12 +176,11 @@ def make_extractor(
     device: str = "cpu",
 ) -> FeatureExtractorBase:       # computes (features, logits) of uint8 images
     "A torch-fidelity extractor; raises `InputError` where its weights cannot be read or downloaded."
-    check_extractor(extractor, weights)
+    path = check_extractor(extractor, weights)
     name = EXTRACTORS[extractor]
     kind = FEATURE_EXTRACTORS_REGISTRY[name]
     layers = list(dict.fromkeys(kind.get_default_feature_layer_for_metric(m) for m in ("fid", "isc")))
-    path = None if weights is None else str(weights)
-    options = dict(cuda=False, verbose=False, feature_extractor_weights_path=path)
+    options = dict(cuda=False, verbose=False, feature_extractor_weights_path=path and str(path))
     try:
         with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
             network = create_feature_extractor(name, layers, **options)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..core.config import Config, InputError, make_config
-from ..data.entries import plain_number, read_table
+from ..core.parameters import plain_number
+from ..data.entries import read_table
 from ..data.folds import read_image_list, training_patches
 from ..data.patches import load_patches, settings_for
 from ..data.reading import Unusable, open_rgb

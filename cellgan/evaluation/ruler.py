@@ -107,7 +107,7 @@ def make_ruler(
     progress: bool = True,       # show progress bars
 ) -> Ruler:
     "The ruler: trains the judge and computes the features of real patches, or reads both from the cache."
-    check_extractor(extractor, weights)
+    weights = check_extractor(extractor, weights)
     judge = make_judge(real.patches, real.sides, seed, device, progress)
     if extractor == "cell": weights = judge.path
     mark, network = sha256_of(weights), make_extractor(extractor, weights, device)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ..core.config import Config, InputError, config_from_json, project_root
+from ..core.config import Config, InputError, config_from_json
+from ..core.files import given_path
 from ..core.names import check_class_names
 from ..data.entries import class_name, order_classes
 from ..data.folds import read_image_list
@@ -51,8 +52,7 @@ def read_source(
     start_from: str,  # a `generator.safetensors`, a `checkpoint.pt`, or a run's folder
 ) -> Source:
     "Weights to begin with; of a folder its checkpoint, or else its generator. Raises `InputError` for anything else."
-    given = Path(start_from).expanduser()
-    path = given if given.exists() else project_root()/given
+    path = given_path(start_from)
     if not path.exists(): raise InputError(f"start_from is {start_from}, which is no file and no folder: "
                                            "give a generator.safetensors, a checkpoint.pt or a run's folder")
     if path.is_dir():

@@ -29,7 +29,7 @@ PHASES = {
     "features": "evaluation.extractors.extract evaluation.extractors.make_extractor",
     "metrics and intervals": "evaluation.ruler.measure",
     "copies and memorisation": "evaluation.memorisation.audit_memorisation data.copies.find_copies",
-    "morphology": "evaluation.morphology.morphology_table",
+    "morphology": "data.measures.morphology_table evaluation.morphology.morphology_distances",
     "classifiers: trained": "augmentation.trials.train_trial augmentation.trials.run_trial",
     "leaks looked for": "augmentation.leaks.check_copies augmentation.leaks.check_leaks "
     "augmentation.leaks.write_image_lists",
