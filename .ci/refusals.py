@@ -258,7 +258,7 @@ def main():
         print(row.notebook, row.parameter, row.value, row.started, row.problem)
     print(f"{len(table)} tried, {(table.problem == '').sum()} right, the slowest typed start "
           f"{table[table.started == 'typed'].seconds.max()} s")
-    if arguments.write: trust.keep(table, "refusals.csv")
+    if arguments.write: trust.keep(table, "refusals.csv", "notebook")
     return int((table.problem != "").any())
 
 

@@ -21,6 +21,7 @@ import trust
 from tqdm import tqdm
 
 from cellgan.core.config import make_config, project_root
+from cellgan.core.generators import KEPT_GENERATOR
 from cellgan.data.folds import make_folds
 from cellgan.data.patches import load_patches
 from cellgan.evaluation.classifier import predict, train_cell_classifier
@@ -28,7 +29,7 @@ from cellgan.study.workers import run_study
 from cellgan.training.checkpoint import load_checkpoint
 from cellgan.training.loop import train
 from cellgan.training.processes import launch
-from cellgan.training.synthesis import KEPT_GENERATOR, load_synthesizer
+from cellgan.training.synthesis import load_synthesizer
 
 ROOT = project_root()
 SMALL = dict(image_size=32, batch_size=4, phantom_patches=400, ema_start=0)

@@ -43,8 +43,8 @@ PARTS = {
         "imports done; for each cell that refuses, the first case is also started as a user types it, "
         "with papermill: `typed` says how many, `slowest` is the longest of these in seconds, and "
         "`processor` how many of them a processor was at work on it; the machine had other programs to "
-        "run beside it. Types and rules are looked at before a kernel is started; which classes a generator "
-        "knows is in its file, which is read with torch, so `counts` with another class is refused late.",
+        "run beside it. Types and rules are looked at before a kernel is started, and what a "
+        "generator knows is read from the beginning of its file, without torch.",
     ),
     "reproducible.csv": (
         "The same bits",
@@ -135,10 +135,11 @@ def write_readme():
 
 
 def keep(table, name, key=None):
-    "Writes a table, and the page; with a column as key, rows of other keys that were there stay, above the new ones."
+    "Writes a table, and the page; with a column as key, rows with other values of it stay, above the new ones."
     path = FOLDER / name
     if key and path.is_file():
-        table = pd.concat([pd.read_csv(path), table]).drop_duplicates(key, keep="last")
+        kept = pd.read_csv(path)
+        table = pd.concat([kept[~kept[key].isin(table[key])], table])
     table.to_csv(path, index=False)
     write_readme()
 
