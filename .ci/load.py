@@ -96,13 +96,13 @@ def images_in(folder):
 
 
 def of_writing(home, n, minutes):
-    "The row of a set that is stopped after some minutes; the memory counts from when the first images were there."
+    "The row of a set that may take so many minutes; the memory counts from when the first images were there."
     seen = watched(home, lambda: write(home, n), 60 * minutes)
     reached = images_in(home / ".images.partial") or images_in(home / "images")
     late = seen[seen[:, 0] > 0.2 * seen[-1, 0]]
     slope = np.polyfit(late[:, 0], late[:, 1], 1)[0] * seen[-1, 0] / reached
     text = f"{slope:.0f} bytes for each image"
-    return row(f"images written, stopped after {minutes:g} minutes", n, reached, seen, text, slope < 1024, text)
+    return row(f"images written, {minutes:g} minutes at most", n, reached, seen, text, slope < 1024, text)
 
 
 def times(folder):
