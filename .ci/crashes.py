@@ -212,7 +212,7 @@ class Study(Launched):
 
     def result(self, home):
         folders = sorted((home / "outputs" / "study" / "runs").glob("*/done.json"))
-        return {path.parent.name: of_run(path.parent) for path in folders}
+        return {f"{path.parent.name}: {key}": value for path in folders for key, value in of_run(path.parent).items()}
 
 
 def launchers():

@@ -120,6 +120,7 @@ def keep_finished(
         made = config if config.seconds or config.teraflop else replace(config, iterations=state.iteration)
         keep_generator(folder, state, made, patches, accelerator)
     if accelerator.is_main_process:
+        for written in (folder, folder/"samples"): remove_parts(written)  # of a process killed at the very end
         print(f"{config.run} is finished, with {state.iteration:,} iterations: nothing was trained")
     return folder
 
