@@ -6,6 +6,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import nbformat
+import papermill
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_MODULE_LINES, MAX_CELL_LINES, MAX_COLUMNS = 300, 25, 120
@@ -284,7 +285,19 @@ def text_files_are_utf8():
     return "\n".join(problems)
 
 
+def papermill_lists_every_parameter():
+    "`papermill --help-notebook` passes over a line that it cannot parse, such as one with a `=` in a quoted comment."
+    problems = []
+    for page in sorted((ROOT / "nbs").glob("*.ipynb")):
+        cells = [cell for cell in nbformat.read(page, 4).cells if "parameters" in cell.metadata.get("tags", [])]
+        nodes = [node for cell in cells for node in ast.parse(cell.source).body if isinstance(node, ast.AnnAssign)]
+        missing = {node.target.id for node in nodes} - set(papermill.inspect_notebook(str(page)))
+        problems += [f"{page.name}: papermill cannot parse the line of {name}" for name in sorted(missing)]
+    return "\n".join(problems)
+
+
 CHECKS = [
+    papermill_lists_every_parameter,
     page_numbers_are_their_own,
     references_have_the_page_numbers,
     docstrings_say_what_comes_back,

@@ -187,7 +187,7 @@ def typed(home, notebook, given):
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
     shutil.rmtree(home / "outputs" / "tried", ignore_errors=True)  # papermill's copy of the notebook, and its report
     printed = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr)
-    error = re.split(r'Exception encountered at "In \[\d+\]":\n|Error: cannot write ', printed, flags=re.MULTILINE)
+    error = re.split(r'Exception encountered at "In \[\d+\]":\n|^Error: ', printed, flags=re.MULTILINE)
     return done.returncode, [line for line in error[-1].splitlines() if line.strip()] if len(error) > 1 else []
 
 

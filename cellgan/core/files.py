@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['STORAGE_ERRORS', 'OF_THIS_MACHINE', 'SEAL', 'WriteError', 'flush_to_disk', 'replacing', 'storage_problem',
-           'writer_lives', 'remove_abandoned_parts', 'remove_parts', 'check_file', 'file_sha256', 'given_path',
-           'parse_json', 'check_archive', 'read_weights_only', 'save_sealed', 'load_sealed', 'is_unsealed',
-           'content_digest', 'with_sorted_metadata', 'save_tensors', 'read_header', 'load_tensors', 'save_text',
-           'load_text', 'check_finite_tensors']
+           'writer_lives', 'remove_abandoned_parts', 'remove_parts', 'check_file', 'file_sha256', 'parse_json',
+           'check_archive', 'read_weights_only', 'save_sealed', 'load_sealed', 'is_unsealed', 'content_digest',
+           'with_sorted_metadata', 'save_tensors', 'read_header', 'load_tensors', 'save_text', 'load_text',
+           'check_finite_tensors']
 
 # %% ../../nbs/1_core/04_files.ipynb #9f977278
 import errno, glob, hashlib, json, os, platform, re, stat, threading, zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from .config import InputError, project_root
+from .parameters import InputError
 
 # %% ../../nbs/1_core/04_files.ipynb #7d40aa5c
 class WriteError(InputError, OSError):
@@ -121,15 +121,6 @@ def file_sha256(
 ) -> str:              # 64 hexadecimal digits
     "The SHA-256 of a file's bytes; raises `InputError` for what is not a regular file."
     with open(check_file(path), "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
-
-# %% ../../nbs/1_core/04_files.ipynb #c462b0a3
-def given_path(
-    path: str | Path,  # as a user types it: with `~`, or relative
-) -> Path:             # which may not exist
-    "A relative path is one from the current folder, or else from the project's root."
-    here = Path(os.path.expanduser(path))
-    found = project_root()/here
-    return found if os.path.exists(found) and not os.path.exists(here) else here
 
 # %% ../../nbs/1_core/04_files.ipynb #ac74b127
 def parse_json(

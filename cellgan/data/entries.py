@@ -273,8 +273,9 @@ def parse_rows(lines) -> tuple:  # an open csv file, to column names and rows
 def read_table(
     file: Path,  # a csv file
     columns,     # names it must have
+    others=(),   # names it may have
 ) -> list:       # one dict per row, `LINE` among its keys
-    "The rows of a csv file; raises `InputError` for a missing column, naming it."
+    "The rows of a csv file; raises `InputError` for a column that is missing, or in capitals, naming it."
     check_file(file, LARGEST_TABLE)
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines: found, rows = parse_rows(lines)
@@ -284,6 +285,8 @@ def read_table(
     except OSError as error: raise InputError(f"{file} cannot be read: {error.strerror}") from None
     if missing := [c for c in columns if c not in found]:
         raise InputError(f"{file} has no column {', '.join(missing)}: it has {', '.join(found) or 'none'}")
+    if near := [c for c in found if c not in others and c.casefold() in others]:
+        raise InputError(f"{file} has the column {near[0]}: write {near[0].casefold()}, or give it another name")
     return rows
 
 def relative_path(text: str) -> str:

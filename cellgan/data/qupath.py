@@ -10,6 +10,7 @@ __all__ = ['NO_PLACE', 'load_geojson', 'properties_of', 'with_children', 'class_
 # %% ../../nbs/2_data/22_qupath.ipynb #3be3b2dd
 import gzip
 import math
+import os
 import zlib
 from collections import defaultdict
 from contextlib import suppress
@@ -196,7 +197,8 @@ def add_cell(entries: dict, skipped: dict, entry: Entry):
 # %% ../../nbs/2_data/22_qupath.ipynb #8d4f3902
 def check_slide(slide: Path):
     "Raises `InputError` for a slide that is not there, or that nothing here can cut regions from."
-    if not slide.is_file(): raise InputError(f"slide is {slide}, which is no file: give the slide that was annotated")
+    if not os.path.isfile(slide):
+        raise InputError(f"slide is {slide}, which is no file: give the slide that was annotated")
 
 def import_qupath(
     geojson: str | Path,  # QuPath's export
@@ -205,7 +207,7 @@ def import_qupath(
 ) -> Scan:                # the cells, and what was skipped
     "Writes a manifest of the cells that were marked in QuPath; raises `InputError`, and then writes nothing."
     geojson, slide, out = (Path(path).expanduser().absolute() for path in (geojson, slide, out))
-    if out.exists(): raise InputError(f"out is {out}, which exists: name a new file")
+    if os.path.exists(out): raise InputError(f"out is {out}, which exists: name a new file")
     check_slide(slide)
     features = load_geojson(geojson)
     probe = Entry(slide, slide.name, "", "", (0, 0))

@@ -8,6 +8,7 @@ __all__ = ['SLIDE_SUFFIXES', 'CELLS', 'FILES', 'openslide', 'is_slide', 'in_slid
 
 # %% ../../nbs/2_data/13_slides.ipynb #626f455a
 import importlib.util
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def is_slide(
     "Whether OpenSlide should read a file: by its ending, or, of a TIFF, by what is in it."
     if path.suffix.lower() in SLIDE_SUFFIXES: return True
     if path.suffix.lower() not in (".tif", ".tiff") or not importlib.util.find_spec("openslide"): return False
-    return path.is_file() and openslide().OpenSlide.detect_format(path) is not None
+    return os.path.isfile(path) and openslide().OpenSlide.detect_format(path) is not None
 
 def in_slide(
     entries: list,  # the cells of one file
@@ -80,7 +81,7 @@ def read_slide(
     view: View,       # how much of the slide they show
 ) -> Reading:
     "Makes the patches of some cells of a slide."
-    if not path.is_file(): return Reading("", "", ["the file is missing"]*len(entries))
+    if not os.path.isfile(path): return Reading("", "", ["the file is missing"]*len(entries))
     try: slide = openslide().OpenSlide(path)
     except openslide().OpenSlideError: return Reading("", "", ["OpenSlide cannot open it"]*len(entries))
     with slide:

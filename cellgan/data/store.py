@@ -153,7 +153,7 @@ def subset_of(
     indices: Tensor,  # int64 (M,): which patches, or bool (N,)
 ) -> Patches:
     "Some of the patches; classes, group names and report stay those of the whole."
-    if indices.dtype == torch.bool: indices = indices.nonzero()[:, 0]
+    indices = indices.nonzero()[:, 0] if indices.dtype == torch.bool else indices.long()  # an empty list has no type
     here = indices.to(patches.images.device)
     mark = hashlib.sha256(patches.fingerprint.encode() + indices.cpu().numpy().tobytes()).hexdigest()
     sources = tuple(patches.sources[i] for i in indices.tolist())

@@ -24,7 +24,8 @@ from torch_fidelity.utils import create_feature_extractor
 from torchvision.models import VisionTransformer
 
 from ..core.config import InputError
-from ..core.files import file_sha256, given_path, load_tensors, read_weights_only, save_tensors
+from ..core.files import file_sha256, load_tensors, read_weights_only, save_tensors
+from ..core.paths import given_path
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
 from ..data.cache import cache_folder

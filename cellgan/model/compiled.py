@@ -87,9 +87,11 @@ class EncoderOnly(nn.Module):
 def compile_networks(
     generator: nn.Module,       # its forward pass is compiled in place
     discriminator: nn.Module,   # its features and its decoders likewise
+    report=lambda text: None,   # shows a line
     backend: str = "inductor",  # torch.compile's
 ):
-    "Compiles what training calls. Raises `InputError` where there is no compiler."
+    "Compiles what training calls, in its first step. Raises `InputError` where there is no compiler."
+    report("the first step compiles the networks, which takes minutes; without compile it begins at once")
     compile_forward(generator, backend)
     compile_forward(discriminator.decode_whole, backend)
     compile_forward(discriminator.decode_crop, backend)

@@ -7,7 +7,7 @@ __all__ = ['COMMANDS', 'OF_NOTEBOOKS', 'train', 'generate', 'evaluate', 'read_da
            'import_qupath', 'parameters_of', 'first_sentence', 'run_command', 'overview', 'main']
 
 # %% ../../nbs/7_study/10_commands.ipynb #03f5463f
-import inspect, sys
+import inspect, os, sys
 from dataclasses import fields
 from pathlib import Path
 from ..core.commands import (Parameter, comments_in, help_text, parameters_in_notebook, parameters_of_function,
@@ -118,6 +118,8 @@ def report(
     from cellgan.data.reading import View
     for name, file in dict(out=out, sheet=sheet, masks=masks).items():
         if file and Path(file).exists(): raise InputError(f"{name} is {file}, which exists: name a new file")
+    given = [os.path.realpath(file) for file in (out, sheet, masks) if file]
+    if len(set(given)) < len(given): raise InputError("two of out, sheet and masks are one file: name a file for each")
     view = View(field_of_view, field_of_view_um)
     found, patches = read_data(data, image_size, view, um_per_px)
     compared = found and compare_masks(patches, found, view)

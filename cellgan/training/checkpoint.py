@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['MAY_DIFFER', 'DEFAULTS', 'ADVICE', 'BackgroundWriter', 'copy_to_cpu', 'check_finite', 'save_checkpoint',
            'load_checkpoint', 'check_content', 'check_same_run', 'check_moments', 'resume_state', 'check_no_results',
-           'save_generator', 'keep_generator']
+           'without_folders', 'with_folders', 'save_generator', 'keep_generator']
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #dad756f3
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -159,6 +159,24 @@ def check_no_results(
     raise InputError(f"{folder} holds {results[0].name}, and no checkpoint.pt from which to resume: "
                      "choose another run, or set resume to False to start anew")
 
+# %% ../../nbs/4_training/12_checkpoint.ipynb #d0708a49
+def without_folders(
+    config: Config,
+) -> Config:
+    "The settings with names in the place of paths: `data` and `start_from` without the folders that they lie in."
+    names = {name: Path(getattr(config, name) or "").name for name in ("data", "start_from")}
+    return replace(config, **{name: short for name, short in names.items() if short})
+
+def with_folders(
+    config: Config,  # of a generator's file
+    folder: Path,    # that the file lies in
+) -> Config:
+    "The settings with the paths that the run's own `config.json` has, where that lies beside the generator."
+    try: own = config_from_json((folder/"config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): return config
+    if without_folders(own).data != config.data: return config
+    return replace(config, data=own.data, start_from=own.start_from)
+
 # %% ../../nbs/4_training/12_checkpoint.ipynb #51ae679b
 def save_generator(
     path: Path,                # the safetensors file to write
@@ -169,7 +187,7 @@ def save_generator(
 ):
     "Writes a generator's weights; model, classes, image size, settings, scale and a digest are in its metadata."
     metadata = dict(model=config.model, classes=json.dumps(list(classes)), image_size=str(config.image_size),
-                    config=config_to_json(config))
+                    config=config_to_json(without_folders(config)))
     if um_per_px: metadata["um_per_px"] = repr(um_per_px)
     save_tensors(network.state_dict(), path, metadata)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from ..core.config import Config, InputError, config_from_json
-from ..core.files import given_path
 from ..core.names import check_class_names
+from ..core.paths import given_path
 from ..data.entries import class_name, order_classes
 from ..data.folds import read_image_list
 from ..data.store import Patches

@@ -254,7 +254,7 @@ def run_loop(
     progress: bool, on_save,   # from `train`
 ):
     "Trains from the state's iteration to the end of the budget."
-    if config.compile: compile_networks(state.generator, state.discriminator)
+    if config.compile: compile_networks(state.generator, state.discriminator, accelerator.print)
     group = max(1, config.minibatch_std * accelerator.num_processes)  # a group is compared in one process
     sampler = BatchSampler(patches.labels, config.batch_size, config.balanced, config.seed, group)
     share = accelerator.process_index, accelerator.num_processes

@@ -20,6 +20,7 @@ from ..core.requests import parse_requests
 from ..data.anatomy import FIELD_OF_VIEW
 from ..data.batches import keyed_generator, to_uint8
 from ..model.compiled import compile_forward
+from .checkpoint import with_folders
 from .control import draw_attributes
 from .models import model_of
 
@@ -127,7 +128,8 @@ def read_generator_file(
     check_shapes(shapes, config, classes, path)
     weights, _ = load_tensors(path, without=("model", "classes", "image_size", "config"))
     check_finite_tensors(weights, path)
-    return {name: value.float() for name, value in weights.items()}, classes, config
+    weights = {name: value.float() for name, value in weights.items()}
+    return weights, classes, with_folders(config, Path(path).parent)
 
 # %% ../../nbs/4_training/14_synthesis.ipynb #96bdb5c1
 def scale_in(
