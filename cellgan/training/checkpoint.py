@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['MAY_DIFFER', 'DEFAULTS', 'ADVICE', 'BackgroundWriter', 'copy_to_cpu', 'check_finite', 'save_checkpoint',
            'load_checkpoint', 'check_content', 'check_same_run', 'check_moments', 'resume_state', 'check_no_results',
-           'without_folders', 'with_folders', 'save_generator', 'keep_generator']
+           'save_generator', 'keep_generator']
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #dad756f3
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ..core.config import Config, InputError, config_from_json, config_to_json
 from ..core.files import check_finite_tensors, load_sealed, save_sealed, save_tensors
+from ..core.generators import without_folders
 from ..data.store import Patches, common_scale
 from .metrics import divergence_error
 from .models import model_of
@@ -158,24 +159,6 @@ def check_no_results(
     if not results: return
     raise InputError(f"{folder} holds {results[0].name}, and no checkpoint.pt from which to resume: "
                      "choose another run, or set resume to False to start anew")
-
-# %% ../../nbs/4_training/12_checkpoint.ipynb #d0708a49
-def without_folders(
-    config: Config,
-) -> Config:
-    "The settings with names in the place of paths: `data` and `start_from` without the folders that they lie in."
-    names = {name: Path(getattr(config, name) or "").name for name in ("data", "start_from")}
-    return replace(config, **{name: short for name, short in names.items() if short})
-
-def with_folders(
-    config: Config,  # of a generator's file
-    folder: Path,    # that the file lies in
-) -> Config:
-    "The settings with the paths that the run's own `config.json` has, where that lies beside the generator."
-    try: own = config_from_json((folder/"config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return config
-    if without_folders(own).data != config.data: return config
-    return replace(config, data=own.data, start_from=own.start_from)
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #51ae679b
 def save_generator(

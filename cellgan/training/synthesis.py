@@ -14,13 +14,12 @@ import torch
 
 from ..core.config import Config, InputError
 from ..core.files import check_finite_tensors, file_sha256, load_tensors, read_header
-from ..core.generators import read_description
+from ..core.generators import read_description, with_folders
 from ..core.parameters import plain_number
 from ..core.requests import parse_requests
 from ..data.anatomy import FIELD_OF_VIEW
 from ..data.batches import keyed_generator, to_uint8
 from ..model.compiled import compile_forward
-from .checkpoint import with_folders
 from .control import draw_attributes
 from .models import model_of
 
