@@ -12,6 +12,7 @@ import os
 import unicodedata
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from ..core.config import InputError, project_root
@@ -57,8 +58,8 @@ def find_data(
         check_readable(path, data)
         return path.resolve()
     places = [] if path.is_absolute() else dict.fromkeys(f" in {folder}" for folder in (Path.cwd(), project_root()))
-    beside = [each.name for each in path.parent.glob("*")] if os.path.isdir(path.parent) else []
-    hint = nearest_hint(path.name, beside)
+    beside = islice(path.parent.glob("*"), 1000) if os.path.isdir(path.parent) else ()
+    hint = nearest_hint(path.name, [each.name for each in beside])
     raise InputError(f"data is {short(str(data))}: there is no such folder{' or'.join(places)}{hint}")
 
 # %% ../../nbs/2_data/08_layouts.ipynb #85d8f739
