@@ -148,7 +148,7 @@ def run_cells(notebook, given):
     sources, at = cells_of(notebook)
     written = nbformat.read(ROOT / "nbs" / f"{notebook}.ipynb", 4)
     written.metadata.papermill = dict(parameters=given)
-    try: check_parameter_names("it", json.dumps(written))
+    try: check_parameter_names(json.dumps(written))
     except ClickException as error: return -1, error.message
     sources.insert(at + 1, PythonTranslator.codify(given))
     history = [""]

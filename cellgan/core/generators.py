@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .config import Config, InputError, config_from_json, project_file, run_folder
-from .files import read_header
+from .files import check_file, read_header
 from .names import check_class_names
 from .paths import given_path
 
@@ -55,7 +55,7 @@ def with_folders(
     folder: Path,    # that the file lies in
 ) -> Config:
     "The settings with the paths that the run's own `config.json` has, where that lies beside the generator."
-    try: own = config_from_json((folder/"config.json").read_text(encoding="utf-8"))
+    try: own = config_from_json(check_file(folder/"config.json", 2**20).read_text(encoding="utf-8"))
     except (OSError, ValueError): return config
     if without_folders(own).data != config.data: return config
     return replace(config, data=own.data, start_from=own.start_from)

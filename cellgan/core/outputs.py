@@ -21,15 +21,14 @@ def refuse(
     path: str | Path,  # which cannot be written
     reason: str,       # why
 ):
-    "Raises `click.ClickException`, which papermill's command line shows as one line."
-    from click import ClickException  # only papermill comes here, and it has loaded click
-    raise ClickException(f"cannot write {path}: {reason}")
+    "Raises `click.ClickException`, as `refuse_parameter` does."
+    refuse_parameter(f"cannot write {path}: {reason}")
 
 def refuse_parameter(
     reason: str,  # which parameter, and why
 ):
-    "Raises `click.ClickException`, before anything is written."
-    from click import ClickException
+    "Raises `click.ClickException`, which papermill's command line shows as one line; nothing has been written."
+    from click import ClickException  # only papermill comes here, and it has loaded click
     raise ClickException(reason)
 
 def make_run_folder(
@@ -105,8 +104,7 @@ def names_needed(
     return {alias.asname or alias.name for node in imports for alias in node.names} | {"globals"}
 
 def check_parameter_names(
-    path: str | Path,  # the notebook that papermill writes
-    text: str,         # the notebook as JSON
+    text: str,  # the notebook as JSON
 ):
     "Raises `click.ClickException` where a parameter has a name that Python could take for anything but a variable."
     for name in papermill_notes(text).get("parameters") or {}:
@@ -130,8 +128,7 @@ def typed_parameters(
     return types if all(types.values()) else {}  # other types than these are for the kernel to judge
 
 def check_parameter_values(
-    path: str | Path,  # the notebook that papermill writes
-    text: str,         # the notebook as JSON
+    text: str,  # the notebook as JSON
 ):
     "Raises `click.ClickException` where a parameter of a workflow is unknown, of another type, or against its rule."
     given = papermill_notes(text).get("parameters") or {}
@@ -190,8 +187,8 @@ class OutputFolder:
     def write(text, path):
         "Raises `click.ClickException` where the folder or the file cannot be written."
         announce(path)
-        check_parameter_names(path, text)
-        check_parameter_values(path, text)
+        check_parameter_names(text)
+        check_parameter_values(text)
         try:
             make_run_folder(path)
             write_notebook(Path(path), text)

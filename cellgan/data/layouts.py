@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READERS', 'OTHER_TABLES', 'split_reading', 'check_readable', 'find_data', 'check_places', 'scan_table',
            'unread_tables', 'scan_folder', 'read_groups', 'groups_in', 'with_groups', 'choose_classes', 'check_groups',
-           'looks_of', 'check_labels', 'notes_on_names', 'printable', 'with_printable_names', 'scan_all', 'scan']
+           'check_labels', 'notes_on_names', 'printable', 'with_printable_names', 'scan_all', 'scan']
 
 # %% ../../nbs/2_data/08_layouts.ipynb #ad8a3cb9
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 from ..core.config import InputError, project_root
 from ..core.generators import generator_of
 from ..core.machine import check_device
-from ..core.names import check_class_names
+from ..core.names import check_class_names, looks_of
 from ..core.parameters import nearest_hint, short
 from ..core.paths import check_can_be_made, given_path, is_there
 from ..core.requests import check_requests
@@ -188,11 +188,6 @@ def check_groups(entries: list):
                          f"in the group {group}: give one image one group (in CRIC's table, one image_id)")
 
 # %% ../../nbs/2_data/08_layouts.ipynb #f8248f94
-def looks_of(label: str) -> str:
-    "What two names have in common that look alike: neither case, nor width, nor characters that nobody sees."
-    letters = unicodedata.normalize("NFKC", label.casefold())
-    return "".join(c for c in letters if unicodedata.category(c) != "Cf")
-
 def check_labels(root: Path, entries: list):
     "Raises `InputError` for names that no class may have, or that look alike, and for a class of each image."
     folded, labels = {}, Counter(e.label for e in entries)

@@ -249,7 +249,7 @@ def write_images(
 ) -> Path:                     # the manifest
     "Writes `<out>/<class>/<class>_<number>.png` and `manifest.csv`; raises `InputError`, and then changes nothing."
     out = Path(os.path.expanduser(out))
-    if out.is_symlink(): out = Path(os.path.realpath(out))
+    if os.path.islink(out): out = Path(os.path.realpath(out))
     check_replaceable(out)  # again below, where nobody else can write; here before a lock is left beside it
     jobs = blocks_of(synthesizer.classes, parse_counts(counts, per_class, synthesizer.classes))
     rows = manifest_rows(synthesizer, seed, jobs)

@@ -33,7 +33,6 @@ ROOT = HERE.parents[2]
 SIZE = dict(preset="demo", image_size=32)
 WORKFLOWS = {  # parameters that every commit knows; latent diffusion did not draw 32x32 at first
     "ablation": dict(SIZE, width=4, batch_size=4, iterations=20, seeds=1, per_class=20),
-    "ablation, two more seeds": dict(SIZE, width=4, batch_size=4, iterations=20, seeds=3, per_class=20),
     "compare": dict(SIZE, models="cellgan biggan", seeds=1, unit="images", budget=80, per_class=20),
     "augmentation": dict(
         SIZE, phantom_patches=300, arms="real, classical, cellgan", folds=2, seeds=1, ratios="", real_per_class=20,
@@ -86,22 +85,15 @@ def processor_seconds():
         return used.ru_utime + used.ru_stime
 
 
-def notebook_of(name):
-    "The notebook of a workflow: what follows a comma says what is special about it."
-    return name.partition(",")[0]
-
-
 def run(name, home, profile=None):
     "Runs a workflow; returns the seconds that passed, and those of all its processes."
-    notebook = notebook_of(name)
-    folder = home / "outputs" / notebook
+    folder = home / "outputs" / name
     if name == "evaluate":  # a generator of the study that was run before it
         made = min((home / "outputs/ablation/runs").glob("*/generator.safetensors"))
         shutil.copy(made, home / "outputs/ablation/generator.safetensors")
         shutil.copy(made.with_name("config.json"), home / "outputs/ablation/config.json")
     parameters = [text for pair in WORKFLOWS[name].items() for text in ("-p", *map(str, pair))]
-    output = f"outputs/{notebook}/{notebook}.ipynb"
-    command = [sys.executable, "-m", "papermill", f"nbs/{notebook}.ipynb", output, *parameters]
+    command = [sys.executable, "-m", "papermill", f"nbs/{name}.ipynb", f"outputs/{name}/{name}.ipynb", *parameters]
     folder.mkdir(parents=True, exist_ok=True)
     before, started = processor_seconds(), time.perf_counter()
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, env=environment_of(home, profile))
@@ -151,7 +143,7 @@ def profile_workflows(rounds):
 
 def digest_of(name, home):
     "A few digits that change with any number that a workflow has found, seconds aside."
-    folder = home / "outputs" / notebook_of(name)
+    folder = home / "outputs" / name
     if name == "evaluate":
         numbers = json.loads((home / "outputs/ablation/fidelity.json").read_text())["metrics"]
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:8]
