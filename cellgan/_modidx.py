@@ -1352,6 +1352,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                       'cellgan/evaluation/ruler.py'),
                                           'cellgan.evaluation.ruler.feature_rows': ( '5_evaluation/ruler.html#feature_rows',
                                                                                      'cellgan/evaluation/ruler.py'),
+                                          'cellgan.evaluation.ruler.few_images': ( '5_evaluation/ruler.html#few_images',
+                                                                                   'cellgan/evaluation/ruler.py'),
                                           'cellgan.evaluation.ruler.first_of_each': ( '5_evaluation/ruler.html#first_of_each',
                                                                                       'cellgan/evaluation/ruler.py'),
                                           'cellgan.evaluation.ruler.floor_ratio': ( '5_evaluation/ruler.html#floor_ratio',

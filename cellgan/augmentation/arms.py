@@ -15,6 +15,7 @@ from torch import Tensor
 from .classifiers import apply_classifier, class_probabilities
 from ..core.config import InputError
 from ..data.batches import keyed_generator
+from ..data.entries import counted
 from ..data.folds import make_folds
 from ..data.store import Patches
 
@@ -63,7 +64,7 @@ def shortfalls(
 ) -> list:                # of sentences
     "What will be done where a class has fewer patches than the plan asks for."
     counts = {name: n for name, n in patches.counts().items() if n < real_per_class}
-    return [f"{name} has {n} patches, not {real_per_class}: all are used, about {round(n * (folds - 1) / folds)} "
+    return [f"{name} has {counted(n, 'patch', 'patches')}, not {real_per_class}: all are used, about {round(n * (folds - 1) / folds)} "
             f"to train on in each fold and {round(n / folds)} to test on" for name, n in counts.items()]
 
 # %% ../../nbs/6_augmentation/04_arms.ipynb #b2a4dba0

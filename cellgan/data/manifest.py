@@ -59,9 +59,10 @@ def parse_cell(
         raise ValueError(f"um_per_px is {row['um_per_px']}: it must be at least 0.001 and at most 100 micrometres")
     source = path if centre is None else f"{path}@{centre[0]},{centre[1]}"
     more = [c for c in row if c not in (*CELL_COLUMNS, LINE, "hash") and c]  # a run's images.csv has hashes
-    attributes = tuple((c, value) for c in more if (value := number_in(row, c)) is not None)
+    attributes = tuple((c, number_in(row, c)) for c in more if row[c].casefold() not in MISSING)
     mask = root/relative_path(row["mask"]) if row.get("mask") else None
-    group = row.get("group") or (path if centre else source)
+    group = row.get("group", "")
+    if group.casefold() in MISSING: group = path if centre else source
     return Entry(root/path, source, class_name(row["label"]), group, centre, scale, split_in(row), mask, attributes)
 
 # %% ../../nbs/2_data/07_manifest.ipynb #d2b3dbe2

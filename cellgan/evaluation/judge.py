@@ -20,6 +20,7 @@ from ..core.config import InputError
 from ..core.files import load_tensors, parse_json, save_tensors
 from ..core.versions import result_key, source_version
 from ..data.cache import cache_folder
+from ..data.entries import counted
 from ..data.folds import linked_groups
 from ..data.store import Patches
 from .classifier import (CellClassifier, apply_in_batches, balanced_accuracy, predict_from_colour,
@@ -43,7 +44,7 @@ def split_three(
     groups = real.groups.cpu().numpy()
     if not 0 < share < 1: raise InputError(f"split is {share!r}: use a share of the groups, above 0 and below 1")
     n = len(np.unique(groups))
-    if n < 4: raise InputError(f"data has {n} groups: four are needed to train on some, compare with others, and "
+    if n < 4: raise InputError(f"data has {counted(n, 'group')}: four are needed to train on some, compare with others, and "
                                "measure the floor on yet others; give groups.csv")
     train, held_out = split_by_group(groups, max(share, 2 / n), seed)
     reference, floor = split_by_group(groups[held_out], 0.5, seed)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'choose_per_class', 'first_of_each', 'RealSide', 'Ruler', 'compared_patches', 'make_ruler',
-           'count_warning', 'judge_warning', 'feature_rows', 'agreement_rows', 'transfer_classifier', 'transfer_rows',
-           'with_means', 'measure', 'score', 'real_scores', 'floor_ratio']
+           'few_images', 'count_warning', 'judge_warning', 'feature_rows', 'agreement_rows', 'transfer_classifier',
+           'transfer_rows', 'with_means', 'measure', 'score', 'real_scores', 'floor_ratio']
 
 # %% ../../nbs/5_evaluation/08_ruler.ipynb #db6db615
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from ..core.config import InputError
 from ..core.progress import ProgressBar
+from ..data.entries import counted
 from ..data.store import Patches
 from .classifier import CellClassifier, class_agreement, train_cell_classifier
 from .extractors import (DISTANCES, cached_features, check_extractor, extract, make_extractor,
@@ -116,6 +117,10 @@ def make_ruler(
     return Ruler(real, judge, extractor, mark, network, per_class, counts, side(reference), floor and side(floor), seed)
 
 # %% ../../nbs/5_evaluation/08_ruler.ipynb #50db0e19
+def few_images(n: int) -> str:
+    "That a share of so few says little; empty from 50 on."
+    return f"only {counted(n, 'image')}" if n < 50 else ""
+
 def count_warning(
     metric: str,
     n: int,       # images compared
@@ -123,12 +128,11 @@ def count_warning(
     blocks: int,  # groups of the real images
 ) -> str:
     "Why a row may mean little; empty where nothing is known against it."
-    if n < 5: return f"{n} images: not measured"
+    if n < 5: return f"{counted(n, 'image')}: not measured"
     if metric.startswith("F") and n < 2 * dims:
         return f"{n} images for {dims} features: mostly small-sample bias, and not only in 1/n"
-    if blocks < 5: return f"real patches of {blocks} groups only: the interval is a guess"
-    if n < 50: return f"{n} images are few"
-    return ""
+    if blocks < 5: return f"real patches of {counted(blocks, 'group')} only: the interval is a guess"
+    return few_images(n)
 
 def judge_warning(
     ruler: Ruler,
@@ -180,7 +184,7 @@ def agreement_rows(
         hits, n, best_hits, best_n = (int(sum(v)) for v in zip(*(
             (confusion[i, i], confusion[i].sum(), floor[i, i], floor[i].sum()) for i in own)))
         row = share_row(hits, n, best_hits / best_n if best_n else float("nan"))
-        rows.append({"metric": metric, "class": name, **row, "warning": f"{n} images are few" if n < 50 else ""})
+        rows.append({"metric": metric, "class": name, **row, "warning": few_images(n)})
     return rows
 
 # %% ../../nbs/5_evaluation/08_ruler.ipynb #33d39f96

@@ -16,6 +16,7 @@ from ..core.config import Config, InputError, make_config
 from ..core.extras import not_installed
 from ..core.files import replacing
 from ..core.generators import generator_of
+from ..data.entries import counted
 from ..data.layouts import check_places
 
 # %% ../../nbs/7_study/10_commands.ipynb #7e9f1cc6
@@ -136,7 +137,7 @@ def import_qupath(
     from cellgan.data import qupath
     found = qupath.import_qupath(geojson, slide, out)
     skipped = [f"skipped: {len(where)} because {reason}" for reason, where in found.skipped.items()]
-    return "\n".join([f"{len(found.entries)} cells", *skipped, out])
+    return "\n".join([counted(len(found.entries), "cell"), *skipped, out])
 
 COMMANDS = {"train": train, "generate": generate, "evaluate": evaluate, "report": report,
             "import-qupath": import_qupath}

@@ -29,6 +29,7 @@ from ..core.machine import keep_memory
 from ..core.names import attribute_names
 from ..core.progress import ProgressBar
 from ..core.requests import parse_counts
+from ..data.entries import counted
 from ..data.reading import open_image
 from .synthesis import BLOCK, Synthesizer, requested_in_block
 
@@ -65,7 +66,7 @@ def check_replaceable(
     if not out.is_dir(): raise InputError(f"out is {out}, which is a file: name a folder")
     ours, found = our_files(out), [f for f in out.rglob("*") if f.is_symlink() or not f.is_dir()]
     if strange := {name for f in found if (name := str(f.relative_to(out))) not in ours or f.is_symlink()}:
-        raise InputError(f"out is {out}, which holds {len(strange)} files that are no synthetic images of ours, "
+        raise InputError(f"out is {out}, which holds more than synthetic images of ours: {counted(len(strange), 'file')}, "
                          f"such as {min(strange)}: name another folder")
 
 # %% ../../nbs/4_training/23_images.ipynb #9ef57952

@@ -1,6 +1,6 @@
 """Trains lightweight-gan on a folder of images, on a processor, and draws from it now and then.
 
-    python lightweight.py IMAGES OUT SIZE MINUTES DRAWN
+    python lightweight.py IMAGES OUT SIZE MINUTES DRAWN SEED
 
 Called by `study.py` in an environment of its own, which has the package and not this project. The package insists on a
 GPU from CUDA, so before it is imported what would go there is left where it is; everything else is its own trainer with
@@ -54,10 +54,10 @@ def draw(trainer, n):
     return (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def main(images, out, size, minutes, drawn):
+def main(images, out, size, minutes, drawn, seed):
     "Trains and draws in turn."
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.manual_seed(int(seed))
     out = Path(out)
     never = 10**9
     trainer = import_trainer()(

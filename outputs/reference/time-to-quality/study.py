@@ -1,17 +1,18 @@
 """Processor minutes until generated cells are near real ones: the paper's recipe, `fast`, `real`, and lightweight-gan.
 
-    python outputs/reference/time-to-quality/study.py [minutes] [phantom,cric] [recipes]
+    python outputs/reference/time-to-quality/study.py [minutes] [phantom,cric] [recipes] [seeds]
 
 Everything at 64x64 with one thread, from the first import of the network to the last step, compilation included, and
 without what judging takes. CRIC's cells (`data/cric`) are those of all fields but one fifth, with which generated ones
 are compared; the phantom's are compared with patches of new slides. FD-cell is taken over all classes together, with
 as many images of each class as there are real ones in the reference: lightweight-gan knows no classes, gets the same
 images in one folder and draws what it likes. It runs in an environment of its own, which `uv` makes. Runs are kept in
-`outputs/time-to-quality/`; recipes that are not named keep their rows. Writes `curves.csv` (a row per save),
-`table.csv` (minutes until a level is reached) and `figure.png`.
+`outputs/time-to-quality/`; recipes and seeds that are not named keep their rows. Writes `curves.csv` (a row per save),
+`table.csv` (a row per run: minutes until a level is reached) and `figure.png`.
 """
 
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,14 +51,15 @@ def spent():
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def settings(data, preset, minutes=5.0):
+def settings(data, preset, minutes=5.0, seed=0):
     "One run; its budget is the clock's, and so has the time of judging in it."
     return make_config(
         preset,
-        run=f"time-to-quality/{data}-{preset}",
+        run=f"time-to-quality/{data}-{preset}-{seed}",
         image_size=SIZE,
         seconds=60 * minutes,
         threads=1,
+        seed=seed,
         resume=False,
         **DATA[data],
         **PRESETS[preset],
@@ -75,9 +77,9 @@ def distance(ruler, images):
     return round(score(ruler, images, labels_of(ruler))["FD-cell all"], 3)
 
 
-def curve(data, preset, minutes, ruler):
+def curve(data, preset, minutes, seed, ruler):
     "Trains with a recipe of this project: rows of processor minutes, thousands of images, FD-cell."
-    config, rows = settings(data, preset, minutes), []
+    config, rows = settings(data, preset, minutes, seed), []
     patches = patches_of(config)
     begun, elsewhere = spent(), 0.0
 
@@ -88,39 +90,42 @@ def curve(data, preset, minutes, ruler):
         network = model_of(config).final_generator(state, config).eval()
         images = Synthesizer(network, patches.classes, SIZE, config, "").sample(labels_of(ruler))
         kimg = state.iteration * config.batch_size / 1000
-        rows.append(dict(data=data, recipe=preset, minutes=used, kimg=kimg, distance=distance(ruler, images)))
+        found = dict(minutes=used, kimg=kimg, distance=distance(ruler, images))
+        rows.append(dict(data=data, recipe=preset, seed=seed, **found))
         elsewhere += spent() - before
 
     train(config, patches, on_save=measure)
     return rows
 
 
-def lightweight(data, minutes, ruler):
+def lightweight(data, minutes, seed, ruler):
     "The same with lightweight-gan, on the same images."
-    folder = run_folder(f"time-to-quality/{data}-{OTHER}")
+    folder = run_folder(f"time-to-quality/{data}-{OTHER}-{seed}")
+    shutil.rmtree(folder, ignore_errors=True)
     images = folder / "images"
     patches = patches_of(settings(data, "real"))
-    images.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True)
     for i, image in enumerate(patches.images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(images / f"{i:06d}.png")
     drawn = int(sum(ruler.counts))
     packages = [word for package in PINNED for word in ("--with", package)]
     command = ["uv", "run", "--no-project", *packages, "python", str(HERE / "lightweight.py")]
-    subprocess.run([*command, str(images), str(folder), str(SIZE), str(minutes), str(drawn)], check=True)
+    subprocess.run([*command, str(images), str(folder), str(SIZE), str(minutes), str(drawn), str(seed)], check=True)
     rows = []
     for file in sorted(folder.glob("*.npy"), key=lambda file: float(file.stem)):
         made = torch.from_numpy(np.load(file)).permute(0, 3, 1, 2)
         order = torch.randperm(len(made), generator=keyed_generator(0, "order"))
         at = round(float(file.stem) / 60, 3)
-        rows.append(dict(data=data, recipe=OTHER, minutes=at, kimg=np.nan, distance=distance(ruler, made[order])))
+        found = dict(minutes=at, kimg=np.nan, distance=distance(ruler, made[order]))
+        rows.append(dict(data=data, recipe=OTHER, seed=seed, **found))
     return rows
 
 
 def times(curves, floors):
     "Minutes until FD-cell is at a level and below, and the lowest that was reached."
     rows = []
-    for (data, recipe), run in curves.groupby(["data", "recipe"], sort=False):
-        row = dict(data=data, recipe=recipe, floor=floors[data], lowest=run.distance.min())
+    for (data, recipe, seed), run in curves.groupby(["data", "recipe", "seed"], sort=False):
+        row = dict(data=data, recipe=recipe, seed=seed, floor=floors[data], lowest=run.distance.min())
         for level in LEVELS:
             row[f"minutes to {level}"] = run[run.distance <= level].minutes.min()
         rows.append(row)
@@ -132,27 +137,31 @@ def draw(curves, floors):
     set_style()
     fig, axes = plt.subplots(1, len(floors), figsize=(8, 3), layout="constrained", squeeze=False)
     for ax, (data, floor) in zip(axes.flat, floors.items()):
-        for recipe, run in curves[curves.data == data].groupby("recipe", sort=False):
-            ax.plot(run.minutes, run.distance, "o-", ms=3, color=COLOURS[recipe], label=recipe)
+        for (recipe, seed), run in curves[curves.data == data].groupby(["recipe", "seed"], sort=False):
+            ax.plot(run.minutes, run.distance, "o-", ms=3, color=COLOURS[recipe], label="_" * seed + recipe)
         ax.axhline(floor, color="0.5", ls=":", label="real patches")
         ax.set(title=data, xlabel="minutes of one processor", ylabel="FD-cell, all classes", yscale="log")
     axes.flat[0].legend(fontsize=8)
     fig.savefig(HERE / "figure.png", dpi=110)
 
 
-def main(minutes=5.0, data="phantom,cric", recipes=",".join([*PRESETS, OTHER])):
+def main(minutes=5.0, data="phantom,cric", recipes=",".join([*PRESETS, OTHER]), seeds="0,1,2"):
     "Trains what is named, keeps the other rows, and writes the files."
     torch.set_num_threads(1)
     kept = HERE / "curves.csv"
-    curves = pd.read_csv(kept) if kept.exists() else pd.DataFrame(columns=["data", "recipe"])
+    curves = pd.read_csv(kept) if kept.exists() else pd.DataFrame(columns=["data", "recipe", "seed"])
+    chosen = [(recipe, int(seed)) for seed in seeds.split(",") for recipe in recipes.split(",")]
     floors = {}
     for name in DATA:
         real = real_data(settings(name, "real"), phantom_patches=3000)
         ruler = make_ruler(real, PER_CLASS)
         floors[name] = round(real_scores(ruler)["FD-cell all"], 3)
-        for recipe in recipes.split(",") if name in data.split(",") else ():
-            new = lightweight(name, minutes, ruler) if recipe == OTHER else curve(name, recipe, float(minutes), ruler)
-            old = curves[(curves.data != name) | (curves.recipe != recipe)]
+        for recipe, seed in chosen if name in data.split(",") else ():
+            if recipe == OTHER:
+                new = lightweight(name, minutes, seed, ruler)
+            else:
+                new = curve(name, recipe, float(minutes), seed, ruler)
+            old = curves[(curves.data != name) | (curves.recipe != recipe) | (curves.seed != seed)]
             curves = pd.concat([old, pd.DataFrame(new)], ignore_index=True)
             curves.to_csv(kept, index=False)
     times(curves, floors).to_csv(HERE / "table.csv", index=False)
