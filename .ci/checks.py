@@ -184,6 +184,7 @@ TRIALS = (
     ["faults.py"],
     ["injections.py", "--moments", "1"],
     ["crashes.py", "--moments", "2", "--only", "training,generate,cache"],
+    ["disks.py", "--disks", "2", "--only", "training,generate"],
 )
 
 
