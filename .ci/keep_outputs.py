@@ -18,9 +18,7 @@ def main(executed, committed):
     for cell in page.cells:
         if cell.cell_type != "code" or not found.get(cell.source):
             continue
-        outputs = [output for output in found[cell.source] if output.get("name") != "stderr"]
-        cell.outputs = [nbformat.from_dict({**output, "execution_count": None}) if "execution_count" in output else output
-                        for output in outputs]  # fmt: skip
+        cell.outputs = [output for output in found[cell.source] if output.get("name") != "stderr"]
     Path(committed).write_text(nbformat.writes(page) + "\n", encoding="utf-8")
     return sum(bool(cell.get("outputs")) for cell in page.cells)
 

@@ -64,8 +64,9 @@ def shortfalls(
 ) -> list:                # of sentences
     "What will be done where a class has fewer patches than the plan asks for."
     counts = {name: n for name, n in patches.counts().items() if n < real_per_class}
-    return [f"{name} has {counted(n, 'patch', 'patches')}, not {real_per_class}: all are used, about {round(n * (folds - 1) / folds)} "
-            f"to train on in each fold and {round(n / folds)} to test on" for name, n in counts.items()]
+    return [f"{name} has {counted(n, 'patch', 'patches')}, not {real_per_class}: all are used, about "
+            f"{round(n * (folds - 1) / folds)} to train on in each fold and {round(n / folds)} to test on"
+            for name, n in counts.items()]
 
 # %% ../../nbs/6_augmentation/04_arms.ipynb #b2a4dba0
 def patches_from_outside(

@@ -35,6 +35,8 @@ def read_description(
     "What a generator's file says of itself; raises `InputError` where it is not one. The weights are not read."
     if not os.path.exists(path):
         raise InputError(f"{path} is not a file: give the generator.safetensors of a finished run")
+    if os.path.isdir(path): raise InputError(f"{path} is a folder: give the generator.safetensors in it")
+    if str(path).endswith(".pt"): raise InputError(f"{path} is no generator: give the generator.safetensors beside it")
     shapes, metadata = read_header(path)
     try: classes, settings = json.loads(metadata["classes"]), metadata["config"]
     except (KeyError, ValueError, RecursionError): classes = None

@@ -284,7 +284,8 @@ def read_table(
     except ValueError as error: raise InputError(f"{file}: {error}") from None
     except OSError as error: raise InputError(f"{file} cannot be read: {error.strerror}") from None
     if missing := [c for c in columns if c not in found]:
-        raise InputError(f"{file} has no column {', '.join(missing)}: it has {', '.join(found) or 'none'}")
+        divided = "; divide columns by commas" if len(found) == 1 and re.search("[;\t|]", found[0]) else ""
+        raise InputError(f"{file} has no column {', '.join(missing)}: it has {', '.join(found) or 'none'}{divided}")
     if near := [c for c in found if c not in others and c.casefold() in others]:
         raise InputError(f"{file} has the column {near[0]}: write {near[0].casefold()}, or give it another name")
     return rows

@@ -154,6 +154,8 @@ def with_groups(
     if unlisted == len(entries):
         raise InputError(f"{root/'groups.csv'} names none of the images: it needs paths such as {entries[0].source}")
     notes = [f"{counted(unlisted, 'image')} not in groups.csv: each is a group of its own"] if unlisted else []
+    if absent := groups.keys() - {e.source for e in entries}:
+        notes.append(f"named in groups.csv and not there: {counted(len(absent), 'image')}, such as {min(absent)}")
     return [replace(e, group=groups.get(e.source, e.group)) for e in entries], notes
 
 # %% ../../nbs/2_data/08_layouts.ipynb #5a192831

@@ -87,6 +87,7 @@ def collected_patches(
     kept, image_size = collector.kept, collector.image_size
     report = dict(sizes=dict(by_size), stored=dict(collector.stored.most_common()),
                   enlarged=sum(side < image_size for side in collector.sides), image_size=image_size,
+                  smallest=int(min(collector.sides, default=0)),
                   left_out=collector.left_out, skipped=dict(collector.skipped),
                   duplicates=find_duplicates(kept, collector.digests), notes=collector.found.notes)
     labels, groups, sources = zip(*((e.label, e.group, e.source) for e in kept))

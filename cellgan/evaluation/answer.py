@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Evaluation', 'check_same_classes', 'ruler_for', 'evaluate_generator', 'reference_sentence', 'groups_sentence',
-           'weights_sentence', 'headline_sentence', 'sentences', 'table_as_dict', 'judge_as_dict', 'write_fidelity',
-           'beside_table_1', 'scale_known', 'compared_morphology', 'morphology_by_class', 'confusions']
+           'weights_sentence', 'headline_sentence', 'variety_sentence', 'sentences', 'table_as_dict', 'judge_as_dict',
+           'write_fidelity', 'beside_table_1', 'scale_known', 'compared_morphology', 'morphology_by_class',
+           'confusions']
 
 # %% ../../nbs/5_evaluation/13_answer.ipynb #089842a9
 import json
@@ -153,6 +154,19 @@ def headline_sentence(
     return (f"{text}; {agreement.value:.0%} of the patches are recognised as the class they were generated for "
             f"({agreement.low:.0%} to {agreement.high:.0%}; real patches {agreement.floor:.0%}).")
 
+# %% ../../nbs/5_evaluation/13_answer.ipynb #55ceeabc
+def variety_sentence(
+    found: Evaluation,
+) -> str:
+    "A warning where the generated patches resemble few of the real ones; empty where they do not, or it is not known."
+    rows = found.table[(found.table["class"] == "all") & (found.table.metric == "recall")]
+    value, floor = (rows[column].iloc[0] for column in ("value", "floor")) if len(rows) else (1.0, 0.0)
+    if not value < floor / 3: return ""
+    return ("FEW OF THE REAL PATCHES HAVE A LIKENESS among the generated ones: recall is "
+            f"{value:.2f}, and that of real patches of other groups {floor:.2f}. Typical colours are enough to be "
+            "recognised as a class, so look at the pictures before the figures.")
+
+# %% ../../nbs/5_evaluation/13_answer.ipynb #b7a5a153
 def sentences(
     found: Evaluation,
 ) -> list:
@@ -161,7 +175,7 @@ def sentences(
     grave = [text for text in judge if not text.startswith("The judge has a")]
     usual = [text for text in judge if text not in grave]
     audit = audit_sentence(found.audits, found.copies)
-    notes = [groups_sentence(found), weights_sentence(found)]
+    notes = [groups_sentence(found), weights_sentence(found), variety_sentence(found)]
     lines = [*grave, audit, reference_sentence(found), *notes, headline_sentence(found), *usual]
     return [text for text in lines if text]
 

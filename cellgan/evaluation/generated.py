@@ -37,6 +37,7 @@ class Generated:
     source: str        # the start of the file's sha256, or the folder
     um_per_px: float | None = None  # micrometres per pixel of the images; None: not known
     trained_on: set | None = None  # hashes of the images that the generator saw; None where no list was kept
+    requested: Tensor | None = None  # float32 (N, A), the attributes that were requested; None: it has none
 
 # %% ../../nbs/5_evaluation/12_generated.ipynb #0a6c1882
 def scale_of(
@@ -79,8 +80,9 @@ def generated_patches(
     made, listed = load_synthesizer(path, device), path.parent/"images.csv"
     trained_on = {line[0] for line in read_image_list(listed)} if listed.is_file() else None
     labels = torch.arange(len(made.classes)).repeat_interleave(per_class)
+    requested = made.attributes(labels, seed) if made.config.attributes else None
     return Generated(made.sample(labels, seed), labels, made.classes, made.config, made.sha256[:12],
-                     made.um_per_px, trained_on)
+                     made.um_per_px, trained_on, requested)
 
 # %% ../../nbs/5_evaluation/12_generated.ipynb #640a98a0
 def seen_patches(

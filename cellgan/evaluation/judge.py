@@ -44,8 +44,8 @@ def split_three(
     groups = real.groups.cpu().numpy()
     if not 0 < share < 1: raise InputError(f"split is {share!r}: use a share of the groups, above 0 and below 1")
     n = len(np.unique(groups))
-    if n < 4: raise InputError(f"data has {counted(n, 'group')}: four are needed to train on some, compare with others, and "
-                               "measure the floor on yet others; give groups.csv")
+    if n < 4: raise InputError(f"data has {counted(n, 'group')}: four are needed to train on some, compare with "
+                               "others, and measure the floor on yet others; give groups.csv")
     train, held_out = split_by_group(groups, max(share, 2 / n), seed)
     reference, floor = split_by_group(groups[held_out], 0.5, seed)
     return ThreeSides(train, held_out[reference], held_out[floor])

@@ -121,6 +121,7 @@ def few_images(n: int) -> str:
     "That a share of so few says little; empty from 50 on."
     return f"only {counted(n, 'image')}" if n < 50 else ""
 
+# %% ../../nbs/5_evaluation/08_ruler.ipynb #c53ec751
 def count_warning(
     metric: str,
     n: int,       # images compared

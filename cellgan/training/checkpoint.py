@@ -114,10 +114,12 @@ def check_same_run(
     fingerprint: str,  # of its data
 ):
     "Raises `InputError` where a checkpoint is of a run with other settings or other data."
-    for name, value in asdict(config).items():
-        saved = content["config"].get(name, DEFAULTS[name])
-        if name in MAY_DIFFER or saved == value: continue
-        raise InputError(f"{path} is of a run with {name}={saved!r}, and now {name} is {value!r}: {ADVICE}")
+    now, then = asdict(config), DEFAULTS | content["config"]
+    if differ := [name for name in now if name not in MAY_DIFFER and then[name] != now[name]]:
+        name, *others = differ
+        more = f" ({', '.join(others)} also differ)" if others else ""
+        change = f"{name}={then[name]!r}, and now {name} is {now[name]!r}{more}"
+        raise InputError(f"{path} is of a run with {change}: {ADVICE}")
     if content["data"] != fingerprint: raise InputError(f"{path} is of a run on other data: {ADVICE}")
 
 # %% ../../nbs/4_training/12_checkpoint.ipynb #0b5ceb6b

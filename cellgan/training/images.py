@@ -66,8 +66,8 @@ def check_replaceable(
     if not out.is_dir(): raise InputError(f"out is {out}, which is a file: name a folder")
     ours, found = our_files(out), [f for f in out.rglob("*") if f.is_symlink() or not f.is_dir()]
     if strange := {name for f in found if (name := str(f.relative_to(out))) not in ours or f.is_symlink()}:
-        raise InputError(f"out is {out}, which holds more than synthetic images of ours: {counted(len(strange), 'file')}, "
-                         f"such as {min(strange)}: name another folder")
+        others = f"{counted(len(strange), 'file')}, such as {min(strange)}"
+        raise InputError(f"out is {out}, which holds more than synthetic images of ours: {others}: name another folder")
 
 # %% ../../nbs/4_training/23_images.ipynb #9ef57952
 @contextmanager

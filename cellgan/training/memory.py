@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..core.config import Config, InputError
-from ..core.machine import keep_memory
+from ..core.machine import SLOW, keep_memory, slow_bfloat16
 from ..core.names import attribute_names
 from .batch import Batch
 from .models import model_of
@@ -150,7 +150,9 @@ def prepare_memory(
     n_classes: int,            # number of classes
 ):
     "On a CPU, keeps what was freed for the next step; on a GPU, raises `InputError` where a step does not fit."
-    if accelerator.device.type == "cpu": keep_memory()
+    if accelerator.device.type == "cpu":
+        keep_memory()
+        if config.precision == "bfloat16" and slow_bfloat16("cpu"): accelerator.print(SLOW)
     if accelerator.device.type != "cuda": return
     part = replace(config, batch_size=config.batch_size // accelerator.num_processes)
     line = check_memory(part, torch.cuda.mem_get_info(device)[0], n_classes)
