@@ -149,6 +149,7 @@ class Typed:
 
     def prepare(self, home):
         (home / "nbs").symlink_to(ROOT / "nbs")
+        shutil.copytree(ROOT / "outputs" / "reference", home / "outputs" / "reference")
         if self.generator: Evaluate().prepare(home)
 
     def start(self, home):
@@ -161,7 +162,7 @@ class Typed:
 
     def result(self, home):
         trained = {path.parent.name: of_run(path.parent) for path in (home / "outputs").rglob("generator.safetensors")
-                   if (path.parent / "metrics.jsonl").exists()}
+                   if (path.parent / "checkpoint.pt").exists()}
         kept = {str(path.relative_to(home)): digest(path) for pattern in ("synthetic/**/*.png", "**/table*.csv")
                 for path in (home / "outputs").glob(f"*/{pattern}")}
         return {f"{run}: {key}": value for run, found in trained.items() for key, value in found.items()} | kept
