@@ -170,14 +170,14 @@ class Typed:
 
 def kinds():
     "Name -> work."
-    small = dict(preset="demo", image_size=32, width=2, batch_size=4)
+    small = dict(preset="demo", image_size=32)
     return {
         "training": Train(), "checkpoint": Checkpoints(), "generate": Images(), "evaluate": Evaluate(),
         "report": Report(),
         "train.ipynb": Typed("train", run="run", **TINY, preset="demo"),
         "generate.ipynb": Typed("generate", True, run="run", per_class=20),
         "evaluate.ipynb": Typed("evaluate", True, run="run", per_class=8, patches=200),
-        "ablation.ipynb": Typed("ablation", **small, iterations=8, seeds=1, per_class=8),
+        "ablation.ipynb": Typed("ablation", **small, width=2, batch_size=4, iterations=8, seeds=1, per_class=8),
         "compare.ipynb": Typed("compare", **small, models="cellgan biggan", seeds=1, unit="images", budget=32,
                                per_class=8),
         "augmentation.ipynb": Typed(
