@@ -28,15 +28,15 @@ import trust
 from crashes import ENVIRONMENT, ROOT, TINY, Checkpoints, Generate, Train, digest, of_run, started
 from tqdm import tqdm
 
-
-
 from cellgan.core.config import make_config
 from cellgan.core.names import BETHESDA
 from cellgan.evaluation.answer import evaluate_generator, write_fidelity
 from cellgan.evaluation.generated import generated_patches
 from cellgan.study.commands import run_command
 from cellgan.training.checkpoint import save_generator
+from cellgan.training.images import write_images
 from cellgan.training.models import make_state
+from cellgan.training.synthesis import load_synthesizer
 
 POINTS = ("outputs", "data", "written")  # folders of a project that lie on the disk
 LARGE = "1g"
@@ -126,9 +126,6 @@ class Report:
 
     def prepare(self, home):
         Generate().prepare(home)
-        from cellgan.training.images import write_images
-        from cellgan.training.synthesis import load_synthesizer
-
         write_images(load_synthesizer(home / "generator.safetensors"), home / "cells", 12, 0, progress=False)
 
     def work(self, home):
@@ -244,8 +241,8 @@ def trial(work, wanted, fault):
         status = finish(work, home, fault(disk))
         problem = problem_of(status, home, disk, before) if status else ""
         disk.heal()
-        if status: again = finish(work, home)
-        if not problem and status and again: problem = f"again, on a disk that is well: {' '.join(said(home))[-120:]!r}"
+        again = finish(work, home) if status else 0
+        if again and not problem: problem = f"again, on a disk that is well: {' '.join(said(home))[-120:]!r}"
         if not problem:
             found = result_of(work, home)
             wrong = [str(key) for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)]
