@@ -1668,6 +1668,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                               'cellgan/study/damage.py'),
                                       'cellgan.study.damage.damage_of_run': ( '7_study/damage.html#damage_of_run',
                                                                               'cellgan/study/damage.py'),
+                                      'cellgan.study.damage.forgive_run': ('7_study/damage.html#forgive_run', 'cellgan/study/damage.py'),
                                       'cellgan.study.damage.heal_run': ('7_study/damage.html#heal_run', 'cellgan/study/damage.py'),
                                       'cellgan.study.damage.prepare_runs': ('7_study/damage.html#prepare_runs', 'cellgan/study/damage.py'),
                                       'cellgan.study.damage.problem_of': ('7_study/damage.html#problem_of', 'cellgan/study/damage.py'),

@@ -37,9 +37,10 @@ def finished_folders(
     table: pd.DataFrame,  # from `run_study`
 ) -> list:
     "The folders of all runs; raises `InputError` where one is not finished."
-    for row in table[table.state != "finished"].itertuples():
-        reason = error_of_run(row.folder) or row.folder
-        raise InputError(f"a run of {row.notebook} was not finished: {reason}; start again to resume it")
+    if len(missing := table[table.state != "finished"]):
+        reason, how = error_of_run(missing.folder.iloc[0]), f"delete {missing.folder.iloc[0]} to do it anew"
+        raise InputError(f"{len(missing)} of {len(table)} runs were not finished, the first because of {reason or '?'}; "
+                         f"start again to resume, or {how}")
     return list(table.folder)
 
 # %% ../../nbs/7_study/04_results.ipynb #3480f0ec
