@@ -39,8 +39,8 @@ def finished_folders(
     "The folders of all runs; raises `InputError` where one is not finished."
     if len(missing := table[table.state != "finished"]):
         reason, how = error_of_run(missing.folder.iloc[0]), f"delete {missing.folder.iloc[0]} to do it anew"
-        raise InputError(f"{len(missing)} of {len(table)} runs were not finished, the first because of {reason or '?'}; "
-                         f"start again to resume, or {how}")
+        raise InputError(f"{len(missing)} of {len(table)} runs were not finished, the first because of "
+                         f"{reason or 'a stop'}; start again to resume, or {how}")
     return list(table.folder)
 
 # %% ../../nbs/7_study/04_results.ipynb #3480f0ec
