@@ -59,7 +59,7 @@ class Disk:
     "A file system in memory, seen in all folders that the project in `home` writes to."
 
     def __init__(self, home):
-        self.home, self.whole = home, Path(tempfile.mkdtemp(prefix="disk-"))
+        self.home, self.whole, self.frozen = home, Path(tempfile.mkdtemp(prefix="disk-")), False
         mount("-t", "tmpfs", "-o", f"size={LARGE}", "tmpfs", self.whole)
         for name in POINTS:
             (self.whole / name).mkdir()
@@ -75,18 +75,23 @@ class Disk:
         mount("-o", f"remount,size={self.used() + room}", self.whole)
 
     def freeze(self):
-        "Makes the disk read-only as soon as no file is open for writing in a folder; returns the folders that are."
-        return [name for name in POINTS if not mount("-o", "remount,bind,ro", self.home / name).returncode]
+        "Covers every folder by a read-only view of itself; files that are open, such as those of locks, stay so."
+        self.frozen = True
+        for name in POINTS:
+            mount("--bind", self.whole / name, self.home / name)
+            mount("-o", "remount,bind,ro", self.home / name)
 
     def heal(self):
         mount("-o", f"remount,size={LARGE}", self.whole)
-        for name in POINTS: mount("-o", "remount,bind,rw", self.home / name)
+        for name in POINTS if self.frozen else (): subprocess.run(["umount", "--lazy", self.home / name], check=True)
+        self.frozen = False
 
     def contents(self):
         return {str(path.relative_to(self.home)): digest(path) for name in POINTS
                 for path in (self.home / name).rglob("*") if path.is_file()}
 
     def remove(self):
+        self.heal()
         for path in (*(self.home / name for name in POINTS), self.whole):
             subprocess.run(["umount", "--lazy", path], check=True)
         self.whole.rmdir()
@@ -277,11 +282,8 @@ def freezing(after):
     "A disk that becomes read-only so many seconds after the start."
     def fault(disk):
         def during(process):
-            with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(after)
-                return
-            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                if len(disk.freeze()) == len(POINTS): return
+            try: process.wait(after)
+            except psutil.TimeoutExpired: disk.freeze()
         return during
     return fault
 
