@@ -15,6 +15,7 @@ import torch
 from .plan import Plan
 from .trials import real_parts
 from ..core.config import InputError
+from ..core.files import make_folder
 from ..data.copies import find_copies
 from ..data.folds import count_leaks, read_image_list, write_image_list
 from ..data.store import Patches
@@ -25,7 +26,7 @@ def write_image_lists(
     folder: Path,  # where the lists are kept
 ):
     "Writes `fold<f>-seed<s>-<part>.csv` for every fold, seed and part: train, outside, test."
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for fold in range(plan.folds):
         for seed in range(plan.seeds):
             for part, patches in vars(real_parts(plan, fold, seed)).items():

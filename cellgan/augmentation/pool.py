@@ -20,7 +20,7 @@ import torch
 
 from .trials import (added_per_class, release_data, run_trial, synthetic_file, trial_key,
                                          write_synthetic)
-from ..core.files import parse_json
+from ..core.files import make_folder, parse_json
 from ..core.machine import available_cores, device_of, visible_gpus
 from ..core.progress import ProgressBar
 
@@ -119,7 +119,7 @@ def run_trials(
     progress: bool = True,  # show progress bars
 ) -> pd.DataFrame:          # one row per trial, in their order
     "Runs the trials that have no result yet."
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files = [folder/f"{trial_key(trial)}.json" for trial in trials]
     missing = [trial for trial, file in zip(trials, files) if not is_whole(file, read_result)]
     write_all_synthetic(missing, progress)

@@ -25,7 +25,7 @@ from .classifiers import (class_probabilities, flip_at_random, make_classifier, 
 from .plan import RECIPES, Plan, TrialSettings, comma_separated, data_config
 from .scores import classifier_scores
 from ..core.config import run_folder
-from ..core.files import file_sha256, replacing
+from ..core.files import file_sha256, make_folder, replacing
 from ..core.machine import device_of
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version
@@ -120,7 +120,7 @@ def write_synthetic(
     "Generates patches on the device, block by block, into a file that appears whole or not at all."
     synthesizer = load_synthesizer(generator, device)
     labels, size = torch.arange(len(synthesizer.classes)).repeat_interleave(per_class), synthesizer.image_size
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     blocks, started = labels.split(SAMPLED_AT_ONCE), time.perf_counter()
     with replacing(path) as part:
         images = open_memmap(part, "w+", np.uint8, (len(labels), 3, size, size))

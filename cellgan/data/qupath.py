@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core.config import InputError
-from ..core.files import check_file, parse_json
+from ..core.files import check_file, make_folder, parse_json
 from .entries import LARGEST_TABLE, Entry, Scan, class_name, reasons
 from .manifest import CELL_COLUMNS, write_cells
 from .slides import in_slide, slide_scale
@@ -214,6 +214,6 @@ def import_qupath(
     found = cells_in(features, slide, slide_scale(slide) if in_slide([probe]) else None)
     if not found.entries:
         raise InputError(f"{geojson} holds no cell with a class: {reasons(found.skipped) or 'it has no objects'}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_cells(found.entries, out)
     return found

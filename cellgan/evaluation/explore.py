@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 import torch
 from PIL import Image
-from ..core.files import replacing
+from ..core.files import make_folder, replacing
 from ..core.parameters import InputError
 from ..core.requests import parse_requests
 from ..data.batches import keyed_generator, to_uint8
@@ -147,7 +147,7 @@ def keep_view(
     rows = read_rows(folder)
     name = f"cell_{len(rows):04d}.png"
     made = dict(zip(MANIFEST, (name, view.label, view.cell, synthesizer.config.model, synthesizer.sha256)))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     picture = Image.fromarray(draw_view(synthesizer, view).permute(1, 2, 0).numpy())
     with replacing(folder/name) as part: picture.save(part, "PNG")
     with replacing(folder/"manifest.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:

@@ -14,7 +14,7 @@ from ..core.commands import (Parameter, comments_in, help_text, parameters_in_no
                                    values_of)
 from ..core.config import Config, InputError, make_config
 from ..core.extras import not_installed
-from ..core.files import replacing
+from ..core.files import make_folder, replacing
 from ..core.generators import generator_of
 from ..data.entries import counted
 from ..data.layouts import check_places
@@ -61,7 +61,7 @@ def evaluate(run, generator, data, um_per_px, per_class, extractor, weights, ref
     generated = generated_patches(file, per_class, seed, device)
     found = evaluate_generator(generated, data, per_class, extractor, weights, reference, split, patches, seed, device,
                                um_per_px)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     about = dict(data=data or generated.config.data, split=split, seed=seed)
     written = write_fidelity(found, folder/"fidelity.json", **about)
     renew_cards(folder, generator)

@@ -16,7 +16,7 @@ import torch
 from scipy.stats import t as student
 
 from ..core.config import InputError
-from ..core.files import replacing
+from ..core.files import make_folder, replacing
 from ..core.plotting import class_colours
 from ..data.batches import mosaic
 from ..evaluation.ruler import Ruler, real_scores, score
@@ -169,7 +169,7 @@ def write_study(
     digits: str | None = "%.5g",  # how numbers are written; None: all digits
 ):
     "Writes the tables and the figure, each whole or not at all."
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, table in tables.items():
         with replacing(folder/name) as part: table.to_csv(part, index=False, float_format=digits)
     with replacing(folder/"figure.png") as part: fig.savefig(part, format="png", dpi=120)

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 
 from ..core.config import Config, InputError
 from ..core.extras import not_installed
-from ..core.files import parse_json, replacing
+from ..core.files import append_line, parse_json, replacing
 from .state import TrainingState
 
 # %% ../../nbs/4_training/11_metrics.ipynb #a1fe4632
@@ -80,8 +80,7 @@ def log_metrics(
 ) -> dict:                 # the line
     "Appends a line to `metrics.jsonl`; raises `InputError` where a loss is not finite."
     line = metrics_line(state, config, seconds)
-    if write:
-        with open(folder/"metrics.jsonl", "a", encoding="utf-8") as file: file.write(json.dumps(line) + "\n")
+    if write: append_line(folder/"metrics.jsonl", json.dumps(line))
     state.sums = {}
     return line
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from ..core.files import append_line
+
 # %% ../../nbs/4_training/17_watching.ipynb #4a542cf5
 MIN_DEVIATION = 2.0  # of 255: below it a person sees no difference
 
@@ -66,7 +68,7 @@ class Watch:
         if not text or text in self.reported: return
         self.reported.add(text)
         message = f"iteration {iteration:,}: {text}"
-        with open(self.folder/"problems.txt", "a", encoding="utf-8") as file: file.write(message + "\n")
+        append_line(self.folder/"problems.txt", message)
         self.report(message)
 
     def metrics(self, line: dict):
