@@ -15,7 +15,7 @@ import torch
 from .plan import Plan
 from .trials import real_parts
 from ..core.config import InputError
-from ..core.files import make_folder
+from ..core.paths import make_folder
 from ..data.copies import find_copies
 from ..data.folds import count_leaks, read_image_list, write_image_list
 from ..data.store import Patches

@@ -20,7 +20,8 @@ import torch
 
 from .trials import (added_per_class, release_data, run_trial, synthetic_file, trial_key,
                                          write_synthetic)
-from ..core.files import make_folder, parse_json
+from ..core.files import parse_json
+from ..core.paths import make_folder
 from ..core.machine import available_cores, device_of, visible_gpus
 from ..core.progress import ProgressBar
 

@@ -25,7 +25,8 @@ from .classifiers import (class_probabilities, flip_at_random, make_classifier, 
 from .plan import RECIPES, Plan, TrialSettings, comma_separated, data_config
 from .scores import classifier_scores
 from ..core.config import run_folder
-from ..core.files import file_sha256, make_folder, replacing
+from ..core.files import file_sha256, replacing
+from ..core.paths import make_folder
 from ..core.machine import device_of
 from ..core.progress import ProgressBar
 from ..core.versions import result_key, source_version

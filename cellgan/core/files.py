@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['STORAGE_ERRORS', 'OF_THIS_MACHINE', 'SEAL', 'WriteError', 'flush_to_disk', 'replacing', 'storage_problem',
-           'as_write_error', 'append_line', 'make_folder', 'writer_lives', 'remove_abandoned_parts', 'remove_parts',
-           'check_file', 'file_sha256', 'parse_json', 'check_archive', 'read_weights_only', 'save_sealed',
-           'load_sealed', 'is_unsealed', 'content_digest', 'with_sorted_metadata', 'save_tensors', 'read_header',
-           'load_tensors', 'save_text', 'load_text', 'check_finite_tensors']
+           'writer_lives', 'remove_abandoned_parts', 'remove_parts', 'check_file', 'file_sha256', 'parse_json',
+           'check_archive', 'read_weights_only', 'save_sealed', 'load_sealed', 'is_unsealed', 'content_digest',
+           'with_sorted_metadata', 'save_tensors', 'read_header', 'load_tensors', 'save_text', 'load_text',
+           'check_finite_tensors']
 
 # %% ../../nbs/1_core/04_files.ipynb #9f977278
 import errno, glob, hashlib, json, os, platform, re, stat, threading, zipfile
@@ -74,26 +74,6 @@ def storage_problem(
             os.fsync(file.fileno())
     except OSError as full: return full.strerror
     return ""
-
-# %% ../../nbs/1_core/04_files.ipynb #ac7df536
-@contextmanager
-def as_write_error(
-    path: Path,  # what is written
-):               # a context
-    "Raises `WriteError` in the place of what the operating system says."
-    try: yield
-    except OSError as error: raise WriteError(f"{path} cannot be written: {error.strerror or error}") from None
-
-def append_line(
-    path: Path,  # in a folder that exists
-    text: str,   # without a line end
-):
-    "Adds a line to a file; raises `WriteError` where it cannot be written."
-    with as_write_error(path), open(path, "a", encoding="utf-8") as file: file.write(text + "\n")
-
-def make_folder(path: str | Path):
-    "Makes a folder, and those that it lies in, where they are not there; raises `WriteError` where that is impossible."
-    with as_write_error(path): Path(path).mkdir(parents=True, exist_ok=True)
 
 # %% ../../nbs/1_core/04_files.ipynb #9cc6eb9a
 OF_THIS_MACHINE = f"{glob.escape(platform.node()[:40])}-*-*.part"  # the end of a part's name

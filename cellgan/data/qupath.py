@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core.config import InputError
-from ..core.files import check_file, make_folder, parse_json
+from ..core.files import check_file, parse_json
+from ..core.paths import make_folder
 from .entries import LARGEST_TABLE, Entry, Scan, class_name, reasons
 from .manifest import CELL_COLUMNS, write_cells
 from .slides import in_slide, slide_scale

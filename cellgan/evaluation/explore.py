@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 import torch
 from PIL import Image
-from ..core.files import make_folder, replacing
+from ..core.files import replacing
 from ..core.parameters import InputError
+from ..core.paths import make_folder
 from ..core.requests import parse_requests
 from ..data.batches import keyed_generator, to_uint8
 from ..data.layouts import find_data

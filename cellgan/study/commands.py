@@ -14,8 +14,9 @@ from ..core.commands import (Parameter, comments_in, help_text, parameters_in_no
                                    values_of)
 from ..core.config import Config, InputError, make_config
 from ..core.extras import not_installed
-from ..core.files import make_folder, replacing
+from ..core.files import replacing
 from ..core.generators import generator_of
+from ..core.paths import make_folder
 from ..data.entries import counted
 from ..data.layouts import check_places
 

@@ -16,7 +16,8 @@ import torch
 from scipy.stats import t as student
 
 from ..core.config import InputError
-from ..core.files import make_folder, replacing
+from ..core.files import replacing
+from ..core.paths import make_folder
 from ..core.plotting import class_colours
 from ..data.batches import mosaic
 from ..evaluation.ruler import Ruler, real_scores, score

@@ -19,7 +19,8 @@ from accelerate import Accelerator
 
 from ..core.config import Config, InputError
 from ..core.extras import not_installed
-from ..core.files import append_line, parse_json, replacing
+from ..core.files import parse_json, replacing
+from ..core.paths import append_line
 from .state import TrainingState
 
 # %% ../../nbs/4_training/11_metrics.ipynb #a1fe4632

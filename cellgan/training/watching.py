@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..core.files import append_line
+from ..core.paths import append_line
 
 # %% ../../nbs/4_training/17_watching.ipynb #4a542cf5
 MIN_DEVIATION = 2.0  # of 255: below it a person sees no difference
