@@ -1,9 +1,10 @@
 """Let a disk fill up, or become read-only, while the project writes to it: `uv run .ci/disks.py [--write]`.
 
-The folders that a project writes to lie on a file system in memory, which has only so much room left, a random part of
-what the work needs, or which is made read-only at a random moment. The work is right when it stops with one line of
-ours, has harmed nothing that was there, and leaves no part of a file; and when, as soon as the disk is well again, the
-same words give bit for bit what undisturbed work gives. Work that ends well on such a disk has to have all its results.
+The folders that a project writes to lie on a file system in memory, which has only so much room left, a random part
+of what the work needs, or which is made read-only at a random moment. The work is right when it stops with one line
+of ours, has harmed nothing that was there, and leaves no part of a file where it can be removed; and when, as soon as
+the disk is well again, the same words give bit for bit what undisturbed work gives. Work that ends well on such a
+disk has to have all its results.
 Most work is forked with its imports done, so that the fault falls into the work itself; the workflows are started with
 papermill, as people do. Where mounting is not allowed, nothing is tried. With --write the rows go to
 outputs/reference/trust/disks.csv; the same seed gives the same moments, as far as clocks do.
@@ -231,7 +232,7 @@ def problem_of(status, home, disk, before):
     if status == "no end": return f"it goes on after {SECONDS} s"
     after, lines = disk.contents(), said(home)
     harmed = [path for path, content in before.items() if after.get(path) != content]
-    parts = [path for path in after if path.endswith(".part")]
+    parts = [path for path in after if path.endswith(".part") and not disk.frozen]  # from which nothing can be removed
     if len(lines) != 1: return f"{len(lines)} lines, such as {' '.join(lines)[-150:]!r}"
     if not re.search("No space left|Read-only|GiB|MiB", lines[0]): return f"it says {lines[0][:120]!r}"
     if harmed: return f"{harmed[0]} is not what it was"
