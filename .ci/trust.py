@@ -35,10 +35,10 @@ PARTS = {
         "`uv run .ci/disks.py --write`; `--disks`, `--typed` and `--only` say how much. The folders that a project "
         "writes to lie on a file system in memory, which has a random part of the room that the work needs, or is "
         "made read-only at a random moment. `stopped` is how often that stopped the work; it is right when the work "
-        "says so in one line of ours, has harmed nothing that was there, leaves no part of a file where it can remove one, and gives bit for "
-        "bit its usual results when it is started again on a disk that is well. Work that ends well all the same has "
-        "to have its usual results. The first kinds are forked with their imports done, workflows are started as "
-        "people do.",
+        "says so in one line of ours, has harmed nothing that was there, leaves no part of a file where it can remove "
+        "one, and gives bit for bit its usual results when it is started again on a disk that is well. Work that ends "
+        "well all the same has to have its usual results. The first kinds are forked with their imports done, "
+        "workflows are started as people do.",
     ),
     "injections.csv": (
         "Numbers that are not finite",
