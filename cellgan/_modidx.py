@@ -2203,6 +2203,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                'cellgan/training/models.py'),
                                          'cellgan.training.models.sample_grid': ( '4_training/models.html#sample_grid',
                                                                                   'cellgan/training/models.py'),
+                                         'cellgan.training.models.save_picture': ( '4_training/models.html#save_picture',
+                                                                                   'cellgan/training/models.py'),
                                          'cellgan.training.models.with_standard_attributes': ( '4_training/models.html#with_standard_attributes',
                                                                                                'cellgan/training/models.py')},
             'cellgan.training.plain_step': { 'cellgan.training.plain_step.average': ( '4_training/plain_step.html#average',

@@ -23,7 +23,7 @@ from ..core.locks import lock_folder
 from ..core.machine import device_of
 from ..core.names import attribute_names
 from ..core.progress import ProgressBar
-from ..data.batches import BatchSampler, save_grid
+from ..data.batches import BatchSampler
 from ..data.folds import write_image_list
 from ..data.store import Patches
 from ..model.compiled import compile_networks
@@ -33,7 +33,7 @@ from .finetuning import resume_or_begin
 from .flops import count_flops
 from .memory import prepare_memory
 from .metrics import add_metrics, average_metrics, drop_metrics_after, log_metrics, tracked
-from .models import make_state, model_of, sample_grid, with_standard_attributes
+from .models import make_state, model_of, save_picture, with_standard_attributes
 from .state import TrainingState, budget, make_accelerator, set_learning_rates
 from .stopping import is_orphan, stop_everywhere, stop_signals, stopped
 from .threads import fitting_threads
@@ -115,12 +115,13 @@ def keep_finished(
     patches: Patches,          # classes
     accelerator: Accelerator,  # the processes
 ) -> Path:                     # the run folder
-    "Says that a run is finished, and with what; writes the generator only where it is missing."
+    "Says that a run is finished, and with what; writes generator and last picture only where they are missing."
     if not (folder/"generator.safetensors").exists():
         made = config if config.seconds or config.teraflop else replace(config, iterations=state.iteration)
         keep_generator(folder, state, made, patches, accelerator)
     if accelerator.is_main_process:
         for written in (folder, folder/"samples"): remove_parts(written)  # of a process killed at the very end
+        if picture_is_missing(folder, state, config): save_picture(folder, state, config, len(patches.classes))
         print(f"{config.run} is finished, with {state.iteration:,} iterations: nothing was trained")
     return folder
 
@@ -165,10 +166,8 @@ def save_samples(
 ):
     "Writes `samples/<iteration>.png`, and the same picture as `samples.png`."
     if not files.writes: return
-    grid = sample_grid(state.ema, files.config, files.n_classes)
+    grid = save_picture(files.folder, state, files.config, files.n_classes, files.writer.submit)
     files.watch.samples(state.iteration, grid)
-    paths = files.folder/"samples"/f"{state.iteration:06d}.png", files.folder/"samples.png"
-    files.writer.submit(lambda: [save_grid(grid, path) for path in paths])
     if files.on_save and state.iteration: files.on_save(state, files.watch.problem)
 
 # %% ../../nbs/4_training/19_loop.ipynb #1058cc9a
