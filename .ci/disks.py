@@ -34,6 +34,7 @@ from cellgan.core.names import BETHESDA
 from cellgan.evaluation.answer import evaluate_generator, write_fidelity
 from cellgan.evaluation.generated import generated_patches
 from cellgan.study.commands import run_command
+from cellgan.study.compare import SPENT
 from cellgan.training.checkpoint import save_generator
 from cellgan.training.images import write_images
 from cellgan.training.models import make_state
@@ -144,6 +145,11 @@ class Report:
         return {"table": table, "sheet": (home / "written" / "sheet.png").is_file()}
 
 
+def without_times(table):
+    "The lines of a table but for those that say what a run took."
+    return [line for line in table.read_text().splitlines() if not any(name in line for name in SPENT)]
+
+
 class Typed:
     "A workflow, started with papermill."
 
@@ -166,8 +172,8 @@ class Typed:
     def result(self, home):
         trained = {path.parent.name: of_run(path.parent) for path in (home / "outputs").rglob("generator.safetensors")
                    if (path.parent / "checkpoint.pt").exists()}
-        kept = {str(path.relative_to(home)): digest(path) for pattern in ("synthetic/**/*.png", "**/table*.csv")
-                for path in (home / "outputs").glob(f"*/{pattern}")}
+        kept = {str(path.relative_to(home)): digest(path) for path in (home / "outputs").glob("*/synthetic/**/*.png")}
+        kept |= {str(path.relative_to(home)): without_times(path) for path in (home / "outputs").glob("*/table.csv")}
         return {f"{run}: {key}": value for run, found in trained.items() for key, value in found.items()} | kept
 
 
