@@ -121,7 +121,8 @@ def keep_finished(
         keep_generator(folder, state, made, patches, accelerator)
     if accelerator.is_main_process:
         for written in (folder, folder/"samples"): remove_parts(written)  # of a process killed at the very end
-        if picture_is_missing(folder, state, config): save_picture(folder, state, config, len(patches.classes))
+        if (folder/"samples").is_dir() and picture_is_missing(folder, state, config):
+            save_picture(folder, state, config, len(patches.classes))
         print(f"{config.run} is finished, with {state.iteration:,} iterations: nothing was trained")
     return folder
 

@@ -150,9 +150,8 @@ def prepare_memory(
     n_classes: int,            # number of classes
 ):
     "On a CPU, keeps what was freed for the next step; on a GPU, raises `InputError` where a step does not fit."
-    if accelerator.device.type == "cpu":
-        keep_memory()
-        if config.precision == "bfloat16" and slow_bfloat16("cpu"): accelerator.print(SLOW)
+    if accelerator.device.type == "cpu": keep_memory()
+    if config.precision == "bfloat16" and slow_bfloat16(accelerator.device): accelerator.print(SLOW)
     if accelerator.device.type != "cuda": return
     part = replace(config, batch_size=config.batch_size // accelerator.num_processes)
     line = check_memory(part, torch.cuda.mem_get_info(device)[0], n_classes)
