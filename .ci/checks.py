@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from commands import every_command_could_be_typed
 from dependencies import every_dependency_says_why
-from figures import quoted_figures_are_those_of_their_files
+from figures import every_kept_result_is_on_the_results_page, quoted_figures_are_those_of_their_files
 from house import CHECKS as HOUSE_CHECKS
 from render_readme import LINK, ROOT, render
 from wheel import failures
@@ -214,6 +214,7 @@ CHECKS = [
     notebooks_are_small,
     no_lock_file_in_git,
     quoted_figures_are_those_of_their_files,
+    every_kept_result_is_on_the_results_page,
     every_command_could_be_typed,
     every_dependency_says_why,
     damage_and_crashes_do_no_harm,

@@ -153,6 +153,13 @@ def quoted_figures_are_those_of_their_files():
     return "\n".join(f"{where}: {problem}" for where, text in texts() for problem in check_text(text)[1])
 
 
+def every_kept_result_is_on_the_results_page():
+    "The folders of kept results that `nbs/results.ipynb` does not name."
+    page = (ROOT / "nbs" / "results.ipynb").read_text()
+    folders = [path.parent.name for path in sorted(REFERENCE.glob("*/README.md"))]
+    return "\n".join(f"nbs/results.ipynb does not name {name}" for name in folders if f"{name}/" not in page)
+
+
 def write():
     "Puts the files' numbers into the READMEs of kept results."
     for path in sorted(REFERENCE.rglob("README.md")):
@@ -163,3 +170,4 @@ if __name__ == "__main__":
     if "--write" in sys.argv:
         write()
     print(quoted_figures_are_those_of_their_files() or "every quoted figure is that of its file")
+    print(every_kept_result_is_on_the_results_page() or "every kept result is on the results page")
