@@ -71,20 +71,22 @@ def fit_scale(
 
 # %% ../../nbs/3_model/01_attributes.ipynb #757fd601
 class AttributeHead(nn.Module):
-    "Predicts attributes from the 8x8 features of an image."
+    "Predicts attributes from the 8x8 features of an image and its class."
     def __init__(self,
         channels: int,      # of the features
-        n_attributes: int,  # A
+        n_classes: int, n_attributes: int,  # K and A
     ):
         super().__init__()
         self.reduce = nn.Conv2d(channels, 32, 1)
+        self.of_class = nn.Parameter(torch.zeros(n_classes, 32))
         self.read = nn.Linear(32 * 64, n_attributes)
 
     def forward(self,
-        at_8: torch.Tensor,  # (N, channels, 8, 8), not activated
-    ) -> torch.Tensor:       # (N, A) in standard deviations from the mean of the class
-        hidden = F.leaky_relu(self.reduce(F.leaky_relu(at_8, 0.2)), 0.2)
-        return self.read(hidden.flatten(1))
+        at_8: torch.Tensor,    # (N, channels, 8, 8), not activated
+        labels: torch.Tensor,  # (N,) class numbers
+    ) -> torch.Tensor:         # (N, A) in standard deviations from the mean of the class
+        hidden = (1 + self.of_class[labels])[:, :, None, None] * self.reduce(F.leaky_relu(at_8, 0.2))
+        return self.read(F.leaky_relu(hidden, 0.2).flatten(1))
 
 # %% ../../nbs/3_model/01_attributes.ipynb #9ec87f26
 def attribute_loss(

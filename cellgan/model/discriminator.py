@@ -134,13 +134,13 @@ class AttributeJudge(nn.Module):
     "What the discriminator knows of attributes: does an image look like them, and which does it have?"
     def __init__(self,
         channels: int,      # of the 8x8 features
-        n_attributes: int,  # A
+        n_classes: int, n_attributes: int,  # K and A
         spectral_norm_on: bool,
     ):
         super().__init__()
         self.projection = spectral_norm(nn.Linear(2 * n_attributes, channels, bias=False), spectral_norm_on)
         self.projection.gain, self.projection.fan_in = 0.5, channels
-        self.head = AttributeHead(channels, n_attributes)
+        self.head = AttributeHead(channels, n_classes, n_attributes)
 
 # %% ../../nbs/3_model/06_discriminator.ipynb #5bfa1323
 class ProjectionDiscriminator(Encoder):
@@ -157,7 +157,7 @@ class ProjectionDiscriminator(Encoder):
         self.head = spectral_norm(nn.Conv2d(features, 1, 1, bias=False), spectral_norm_on)
         self.projection = spectral_norm(nn.Linear(n_classes, features, bias=False), spectral_norm_on)
         self.head.gain, self.projection.gain, self.projection.fan_in = 0.5**0.5, 0.5, features
-        if n_attributes: self.attributes = AttributeJudge(features, n_attributes, spectral_norm_on)
+        if n_attributes: self.attributes = AttributeJudge(features, n_classes, n_attributes, spectral_norm_on)
 
     def logits(self,
         at_8: torch.Tensor,    # (N, C, 8, 8) features

@@ -62,24 +62,26 @@ def judge_and_reconstruct(
 def attribute_error(
     discriminator,       # a CellGAN discriminator
     at_8: torch.Tensor,  # (B, C, 8, 8) features of the images
+    labels: torch.Tensor,      # (B,) their class numbers
     attributes: torch.Tensor,  # (B, A) that they have, or should have; NaN where not known
     autocast,            # a function that gives the context of the network's precision
 ) -> torch.Tensor:       # scalar
     "How far the attributes that the discriminator reads off images are from the given ones."
-    with autocast(): read = discriminator.attributes.head(at_8)
+    with autocast(): read = discriminator.attributes.head(at_8, labels)
     return attribute_loss(as_float32(read), attributes)
 
 def attribute_parts(
     discriminator,       # a CellGAN discriminator
     at_8: torch.Tensor,  # (2B, C, 8, 8) features of the real and the generated images
-    batch: Batch,        # attributes, measured
+    batch: Batch,        # labels, attributes, measured
     autocast,            # a function that gives the context of the network's precision
 ) -> dict:               # name -> scalar
     "What the discriminator learns about attributes: to read them off real images, and off what was measured."
     real, fake = at_8.split(len(batch.real))
-    parts = dict(attributes_real=attribute_error(discriminator, real, batch.attributes, autocast))
+    parts = dict(attributes_real=attribute_error(discriminator, real, batch.labels, batch.attributes, autocast))
     if batch.measured is None: return parts
-    return parts | dict(attributes_measured=attribute_error(discriminator, fake, batch.measured, autocast))
+    measured = attribute_error(discriminator, fake, batch.labels, batch.measured, autocast)
+    return parts | dict(attributes_measured=measured)
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #d4712ec1
 def discriminator_loss(
@@ -204,7 +206,7 @@ def generator_loss(
         logits = discriminator.logits(at_8, batch.labels, batch.attributes)
     parts = dict(loss_g=hinge_generator(as_float32(logits)))
     if batch.attributes is None: return parts["loss_g"], parts
-    parts["attributes_fake"] = attribute_error(discriminator, at_8, batch.attributes, autocast)
+    parts["attributes_fake"] = attribute_error(discriminator, at_8, batch.labels, batch.attributes, autocast)
     return parts["loss_g"] + config.attribute_weight * parts["attributes_fake"], parts
 
 # %% ../../nbs/4_training/03_cellgan.ipynb #fd0091f6
