@@ -61,7 +61,8 @@ def settings():
         width=6,
         batch_size=8,
         attributes=NAMES,
-        attribute_measured=3,
+        attribute_measured=8,
+        attribute_weight=6.0,
         threads=1,
     )
 
@@ -81,7 +82,8 @@ def settings_on_cric():
         compile=False,
         precision="float32",
         attributes="nuclear_area, stain",
-        attribute_measured=2,
+        attribute_measured=8,
+        attribute_weight=6.0,
         threads=1,
     )
 
