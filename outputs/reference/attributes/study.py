@@ -2,13 +2,15 @@
 
     python outputs/reference/attributes/study.py
     python outputs/reference/attributes/study.py cric
+    python outputs/reference/attributes/study.py cric 6
 
 The first is about the phantom, whose truth is known: it trains `attributes` (the preset demo, wider and longer,
 conditioned on four attributes) and `demo` (which has none) where they are not trained yet, and measures both. Writes
 `ranks.csv` (a row per way of control, class and attribute), `effects.csv` (a row per attribute), `variety.csv` (a row
 per class), `cells.jpg` and `figure.png`. The second is about real cells, of CRIC, whose attributes are what is
 measured: it trains `attributes-cric` on four fifths of the fields, and writes the same but for the figure, with
-`cric-` before the names.
+`cric-` before the names. The third is the second with another `attribute_weight`, whose files begin with
+`cric-weight-6-`.
 """
 
 import sys
@@ -21,7 +23,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from cellgan.core.config import make_config, run_folder
+from cellgan.core.config import Config, make_config, run_folder
 from cellgan.core.plotting import set_style
 from cellgan.data.attributes import measured_attributes
 from cellgan.data.batches import keyed_generator
@@ -67,11 +69,11 @@ def settings():
     )
 
 
-def settings_on_cric():
+def settings_on_cric(weight):
     "The same for real cells: the preset real, smaller, with the two attributes that matter most."
     return make_config(
         "real",
-        run="attributes-cric",
+        run=f"attributes-{named(weight)}"[:-1],
         data="data/cric",
         folds=5,
         fold=3,
@@ -83,9 +85,14 @@ def settings_on_cric():
         precision="float32",
         attributes="nuclear_area, stain",
         attribute_measured=8,
-        attribute_weight=6.0,
+        attribute_weight=weight,
         threads=1,
     )
+
+
+def named(weight):
+    "What the names of the files about real cells begin with."
+    return "cric-" if weight == Config.attribute_weight else f"cric-weight-{weight:g}-"
 
 
 def trained(config):
@@ -178,11 +185,12 @@ def keep(ranks, conditioned, patches, judged, prefix=""):
     print(ranks.pivot_table(index=["way", "class"], columns="attribute", values="rank", sort=False), effects, sep="\n")
 
 
-def on_cric():
+def on_cric(weight=Config.attribute_weight):
     "The part about real cells."
-    conditioned = trained(settings_on_cric())
+    weight = float(weight)
+    conditioned = trained(settings_on_cric(weight))
     ranks = in_rows({"conditioned": follows(conditioned)[2]})
-    keep(ranks, conditioned, training_patches(conditioned.config), conditioned.config, "cric-")
+    keep(ranks, conditioned, training_patches(conditioned.config), conditioned.config, named(weight))
 
 
 def main():
@@ -196,4 +204,4 @@ def main():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    on_cric() if "cric" in sys.argv else main()
+    on_cric(*sys.argv[2:]) if "cric" in sys.argv else main()
