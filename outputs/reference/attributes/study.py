@@ -73,7 +73,7 @@ def settings_on_cric(weight):
     "The same for real cells: the preset real, smaller, with the two attributes that matter most."
     return make_config(
         "real",
-        run=f"attributes-{named(weight)}"[:-1],
+        run=f"attributes-{named(weight)}",
         data="data/cric",
         folds=5,
         fold=3,
@@ -91,8 +91,8 @@ def settings_on_cric(weight):
 
 
 def named(weight):
-    "What the names of the files about real cells begin with."
-    return "cric-" if weight == Config.attribute_weight else f"cric-weight-{weight:g}-"
+    "What the run and the files about real cells are called after."
+    return "cric" if weight == Config.attribute_weight else f"cric-weight-{weight:g}"
 
 
 def trained(config):
@@ -190,7 +190,7 @@ def on_cric(weight=Config.attribute_weight):
     weight = float(weight)
     conditioned = trained(settings_on_cric(weight))
     ranks = in_rows({"conditioned": follows(conditioned)[2]})
-    keep(ranks, conditioned, training_patches(conditioned.config), conditioned.config, named(weight))
+    keep(ranks, conditioned, training_patches(conditioned.config), conditioned.config, f"{named(weight)}-")
 
 
 def main():
